@@ -1,0 +1,2 @@
+//! Benchmarks as ratios.
+fn main() {}

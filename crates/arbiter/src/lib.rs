@@ -1,0 +1,4 @@
+//! Pure decisions of `lease-lane`.
+#![no_std]
+
+extern crate alloc;

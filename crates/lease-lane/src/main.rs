@@ -1,0 +1,2 @@
+//! The `lease-lane` command.
+fn main() {}
