@@ -1,4 +1,23 @@
-//! Pure decisions of `lease-lane`.
+//! Pure decisions of `lease-lane`: who may have which region of a project, and why not.
+//!
+//! The crate is total: every input has an answer, none panics. It knows no file, no clock, no process and no
+//! chance; what the shell saw comes in as [`evidence`], so the same input gives the same verdict, byte for
+//! byte, for ever (promise S4). `#![no_std]` makes that a matter of the build.
+//!
+//! Start at [`decide::arbitrate`]. [`region`] is the algebra under it: path patterns are regular languages,
+//! so whether two of them share a path is decided exactly and shown by a witness.
 #![no_std]
 
 extern crate alloc;
+
+pub mod decide;
+pub mod evidence;
+pub mod lease;
+pub mod name;
+pub mod policy;
+pub mod region;
+pub mod request;
+pub mod seq;
+pub mod text;
+pub mod time;
+pub mod verdict;

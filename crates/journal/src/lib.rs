@@ -1,1 +1,26 @@
-//! (being written)
+//! The append-only journal of `lease-lane`.
+//!
+//! Bytes become pieces ([`scan`]), pieces become a chain ([`chain`]), the valid records of the chain fold
+//! into the live set ([`state`]). The store ([`store`]) keeps segments on a [`disk`] and offers one way to
+//! change anything: append a batch if the head is still the one that was read. What is on the disk is
+//! described byte by byte in `docs/format.md`.
+//!
+//! Nothing here decides who may have what (that is `arbiter`), and nothing here relies on a mutex or a clock
+//! for safety: two appenders without any mutex are slow, never wrong.
+
+pub mod chain;
+pub mod disk;
+pub mod history;
+pub mod line;
+pub mod mark;
+pub mod record;
+pub mod repair;
+pub mod scan;
+pub mod segment;
+pub mod state;
+pub mod store;
+pub mod watch;
+
+mod error;
+
+pub use error::{Damage, JournalError};

@@ -1,0 +1,200 @@
+//! A lease, the set of live ones, and when one may be taken away.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{ClockReading, Liveness, ProcessIdentity};
+use crate::name::{LaneKey, LaneName, OwnerName};
+use crate::region::Region;
+use crate::request::{Labels, Note, RequestId, RunId};
+use crate::seq::{Fence, LeaseId};
+use crate::time::{Span, Timestamp};
+
+/// One grant that has not ended.
+///
+/// The JSON form is the one of `live`; what only the journal needs may be absent when it comes from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its name: the position of the record that granted it.
+    pub lease: LeaseId,
+    /// The fencing token of its present holder.
+    pub fence: Fence,
+    /// The lane it holds.
+    pub lane: LaneName,
+    /// Who holds it.
+    pub owner: OwnerName,
+    /// What it may write.
+    pub tree: Region,
+    /// What it may read undisturbed.
+    #[serde(default)]
+    pub read: Region,
+    /// When it was granted.
+    pub acquired_at: Timestamp,
+    /// When its holder was last heard of.
+    pub heartbeat_at: Timestamp,
+    /// The boot-time clock at the last beat; absent for a lease that came from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockReading>,
+    /// How long it lives after a beat.
+    #[serde(rename = "ttl_s")]
+    pub ttl: Span,
+    /// The processes it is bound to; empty when it is bound to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessIdentity>,
+    /// The stop decision recorded against it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
+    /// The run it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Why it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+    /// Labels of the caller's making.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The caller's name for the request that was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+}
+
+/// A recorded decision to stop a holder. Nothing is ever signalled because of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// What the one who decided called it.
+    pub handle: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Whether a lease still stands against a request that needs its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It holds.
+    Held,
+    /// Nobody has beaten for longer than TTL and grace, and nobody is seen alive.
+    Expired,
+    /// It was bound to processes and all of them are provably gone.
+    Dead,
+}
+
+impl Standing {
+    /// Spells the standing as records print it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Held => "held",
+            Standing::Expired => "expired",
+            Standing::Dead => "dead",
+        }
+    }
+}
+
+impl Lease {
+    /// When the lease expires if nobody beats again. Its wall-clock time is for people;
+    /// [`Lease::standing`] uses the boot-time clock where it can.
+    pub fn expires_at(&self) -> Timestamp {
+        self.heartbeat_at.plus(self.ttl)
+    }
+
+    /// How long ago the holder was last heard of.
+    ///
+    /// Within one boot this is a difference of boot-time clocks, so that setting the wall clock changes
+    /// nothing; across boots only the wall clock is left, and an age below zero counts as zero.
+    pub fn age(&self, now: Timestamp, clock: &ClockReading) -> Span {
+        match &self.clock {
+            Some(beat) if beat.boot == clock.boot => Span::from_ms(clock.up_ms.saturating_sub(beat.up_ms)),
+            _ => now.since(self.heartbeat_at),
+        }
+    }
+
+    /// Whether the lease still stands, given what was seen of its processes (features C4 to C6).
+    ///
+    /// Dead: it is bound to processes and all are provably gone. Expired: its age exceeds TTL and `grace` and
+    /// nobody is seen alive. Unknown is never dead; only time ends what cannot be probed.
+    pub fn standing(&self, alive: Liveness, grace: Span, now: Timestamp, clock: &ClockReading) -> Standing {
+        if !self.processes.is_empty() && alive == Liveness::No {
+            Standing::Dead
+        } else if alive != Liveness::Yes && self.age(now, clock) > self.ttl.plus(grace) {
+            Standing::Expired
+        } else {
+            Standing::Held
+        }
+    }
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lease {} (lane `{}`, owner `{}`)", self.lease, self.lane, self.owner)
+    }
+}
+
+/// The live leases, in order of first acquisition, no two in one lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveSet {
+    by_id: BTreeMap<LeaseId, Lease>,
+    by_lane: BTreeMap<LaneKey, LeaseId>,
+}
+
+impl LiveSet {
+    /// Adds a lease; gives it back when its number or its lane is taken.
+    ///
+    /// # Errors
+    ///
+    /// The lease itself, unchanged, when it cannot live beside the others.
+    pub fn insert(&mut self, lease: Lease) -> Result<(), alloc::boxed::Box<Lease>> {
+        let lane = lease.lane.key();
+        if self.by_id.contains_key(&lease.lease) || self.by_lane.contains_key(&lane) {
+            return Err(alloc::boxed::Box::new(lease));
+        }
+        self.by_lane.insert(lane, lease.lease);
+        self.by_id.insert(lease.lease, lease);
+        Ok(())
+    }
+
+    /// Takes a lease out.
+    pub fn remove(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.by_id.remove(&id)?;
+        self.by_lane.remove(&lease.lane.key());
+        Some(lease)
+    }
+
+    /// The lease with this number.
+    pub fn get(&self, id: LeaseId) -> Option<&Lease> {
+        self.by_id.get(&id)
+    }
+
+    /// Changes the lease with this number. Its number and its lane stay what they are.
+    pub fn update(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> bool {
+        let Some(lease) = self.by_id.get_mut(&id) else { return false };
+        let (number, lane) = (lease.lease, lease.lane.clone());
+        change(lease);
+        lease.lease = number;
+        lease.lane = lane;
+        true
+    }
+
+    /// The lease that holds this lane.
+    pub fn in_lane(&self, lane: &LaneName) -> Option<&Lease> {
+        self.by_lane.get(&lane.key()).and_then(|id| self.by_id.get(id))
+    }
+
+    /// All of them, in order of first acquisition.
+    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
+        self.by_id.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}

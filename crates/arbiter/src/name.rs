@@ -1,0 +1,88 @@
+//! Names of lanes and owners.
+
+use alloc::string::String;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::region::fold_case;
+use crate::text::{Text, TextError, shown};
+
+/// Bytes that a name of any kind may have.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// The name of a lane: any text of 1 to 256 bytes, never used as a file name (feature A1).
+///
+/// Two spellings that differ only in case name the same lane; the spelling that was given is the one shown.
+///
+/// ```
+/// use arbiter::name::LaneName;
+/// assert!(LaneName::new("../../x").unwrap().same_as(&LaneName::new("../../X").unwrap()));
+/// assert!(LaneName::new("").is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneName(Text<NAME_BYTES_MAX>);
+
+/// Who asks and who holds: any text of 1 to 256 bytes. A label, not a secret: two sessions may share one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerName(Text<NAME_BYTES_MAX>);
+
+impl LaneName {
+    /// Accepts a name.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] when it is empty or longer than [`NAME_BYTES_MAX`].
+    pub fn new(name: impl Into<String>) -> Result<LaneName, TextError> {
+        Text::new(name).map(LaneName)
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// What two spellings of one lane have in common.
+    pub fn key(&self) -> LaneKey {
+        LaneKey(fold_case(self.as_str()).into())
+    }
+
+    /// Whether both name the same lane.
+    pub fn same_as(&self, other: &LaneName) -> bool {
+        self.key() == other.key()
+    }
+}
+
+/// A lane's name with its case folded: equal exactly for the spellings of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneKey(String);
+
+impl OwnerName {
+    /// Accepts a name.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] when it is empty or longer than [`NAME_BYTES_MAX`].
+    pub fn new(name: impl Into<String>) -> Result<OwnerName, TextError> {
+        Text::new(name).map(OwnerName)
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for LaneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(self.as_str(), 100).fmt(f)
+    }
+}
+
+impl fmt::Display for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(self.as_str(), 100).fmt(f)
+    }
+}

@@ -1,0 +1,84 @@
+//! What a team decided beforehand: lanes by name, and how long things last.
+
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lease::Lease;
+use crate::name::LaneName;
+use crate::region::{Case, Region};
+use crate::time::{Span, span_text};
+
+/// The policy under which a decision is made; recorded whenever it changes (feature A7).
+///
+/// Unknown keys are errors: a rule that is silently not applied is worse than none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The lanes that have a region of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lanes: BTreeMap<LaneName, LanePolicy>,
+    /// How paths are compared.
+    #[serde(default, skip_serializing_if = "is_fold")]
+    pub case: Case,
+    /// How long a lease lives after a beat when the request does not say.
+    #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// How long a lease is left alone after its TTL.
+    #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// How long sealed segments are kept.
+    #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
+    pub history: Option<Span>,
+}
+
+/// What the policy says of one lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanePolicy {
+    /// What it may write.
+    #[serde(default)]
+    pub tree: Region,
+    /// What it may read undisturbed.
+    #[serde(default, skip_serializing_if = "Region::is_empty")]
+    pub read: Region,
+    /// How long a lease of this lane lives after a beat.
+    #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
+fn is_fold(case: &Case) -> bool {
+    matches!(case, Case::Fold)
+}
+
+impl Policy {
+    /// TTL of a lease when neither request nor policy says: 50 minutes.
+    pub const TTL_DEFAULT: Span = Span::from_s(3000);
+    /// The longest grace when the policy does not say: 5 minutes.
+    pub const GRACE_MAX_DEFAULT: Span = Span::from_s(300);
+    /// How long history is kept when the policy does not say: 30 days.
+    pub const HISTORY_DEFAULT: Span = Span::from_s(30 * 24 * 3600);
+
+    /// What the policy says of `lane`, under any spelling.
+    pub fn lane(&self, lane: &LaneName) -> Option<&LanePolicy> {
+        self.lanes.get(lane).or_else(|| self.lanes.iter().find(|(name, _)| name.same_as(lane)).map(|(_, said)| said))
+    }
+
+    /// The TTL of a lease in `lane` for which the request names none.
+    pub fn ttl_of(&self, lane: &LaneName) -> Span {
+        self.lane(lane).and_then(|said| said.ttl).or(self.ttl).unwrap_or(Self::TTL_DEFAULT)
+    }
+
+    /// How long `lease` is left alone after its TTL: what the policy says, else a tenth of the TTL and no
+    /// more than [`Policy::GRACE_MAX_DEFAULT`].
+    pub fn grace_of(&self, lease: &Lease) -> Span {
+        self.grace.unwrap_or_else(|| Span::from_ms(lease.ttl.as_ms() / 10).min(Self::GRACE_MAX_DEFAULT))
+    }
+
+    /// Two lanes that are spellings of one name, if there are such.
+    pub fn doubled_lane(&self) -> Option<(&LaneName, &LaneName)> {
+        let mut seen = BTreeMap::new();
+        self.lanes.keys().find_map(|name| seen.insert(name.key(), name).map(|first| (first, name)))
+    }
+}

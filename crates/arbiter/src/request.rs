@@ -1,0 +1,192 @@
+//! What somebody asks for.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::ProcessIdentity;
+use crate::name::{LaneName, NAME_BYTES_MAX, OwnerName};
+use crate::region::Region;
+use crate::text::Text;
+use crate::time::{Span, Timestamp};
+
+/// A run's name, as the caller made it: 1 to 256 bytes.
+pub type RunId = Text<256>;
+/// A caller's name for one request, by which its first verdict is found again: 1 to 256 bytes.
+pub type RequestId = Text<256>;
+/// A reason in somebody's words: 1 to 4 096 bytes.
+pub type Note = Text<4096>;
+/// Labels of the caller's making: names of 1 to 64 bytes, values of 1 to 1 024.
+pub type Labels = BTreeMap<Text<64>, Text<1024>>;
+/// How many labels a request may have.
+pub const LABELS_MAX: usize = 64;
+/// How many processes a lease may be bound to.
+pub const PROCESSES_MAX: usize = 64;
+
+/// A request for a lease, as it was asked. Every entry is granted together with the others or none is
+/// (feature A5).
+///
+/// Reading one from JSON runs the same checks as [`Request::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RequestForm")]
+pub struct Request {
+    /// The lane, if one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneName>,
+    /// Who asks.
+    pub owner: OwnerName,
+    /// What shall be written.
+    #[serde(skip_serializing_if = "Region::is_empty")]
+    pub tree: Region,
+    /// What shall be read undisturbed.
+    #[serde(skip_serializing_if = "Region::is_empty")]
+    pub read: Region,
+    /// How long the lease shall live after a beat.
+    #[serde(rename = "ttl_s", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// The processes the lease shall be bound to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessIdentity>,
+    /// Whether rules that may be overridden shall be. A live lease never is.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub force: bool,
+    /// The run it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Why it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+    /// Labels of the caller's making.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The caller's name for this request (feature C16).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// Set when the lease already lived in another tool's journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The times of a lease that is brought over from another tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The tool it comes from.
+    pub from: Text<64>,
+    /// When it was granted there.
+    pub acquired_at: Timestamp,
+    /// When its holder was last heard of there.
+    pub heartbeat_at: Timestamp,
+}
+
+/// Why a request is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Nothing was asked for (feature A6).
+    #[error("the request names neither a lane nor a region")]
+    NothingAsked,
+    /// A lease must live for some time.
+    #[error("the time to live is zero")]
+    NoTtl,
+    /// There are more labels than [`LABELS_MAX`].
+    #[error("there are {0} labels; the limit is {LABELS_MAX}")]
+    TooManyLabels(usize),
+    /// There are more processes than [`PROCESSES_MAX`].
+    #[error("there are {0} processes; the limit is {PROCESSES_MAX}")]
+    TooManyProcesses(usize),
+}
+
+impl Request {
+    /// A request of `owner` that asks for nothing yet.
+    pub fn of(owner: OwnerName) -> Request {
+        Request {
+            lane: None,
+            owner,
+            tree: Region::default(),
+            read: Region::default(),
+            ttl: None,
+            processes: Vec::new(),
+            force: false,
+            run_id: None,
+            why: None,
+            labels: Labels::new(),
+            request_id: None,
+            imported: None,
+        }
+    }
+
+    /// Whether the request says itself what it wants to touch.
+    pub fn has_region(&self) -> bool {
+        !self.tree.is_empty() || !self.read.is_empty()
+    }
+
+    /// Checks what its types alone do not.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing is decided about such a request.
+    pub fn check(self) -> Result<Request, RequestError> {
+        if self.lane.is_none() && !self.has_region() {
+            return Err(RequestError::NothingAsked);
+        }
+        if self.ttl == Some(Span::ZERO) {
+            return Err(RequestError::NoTtl);
+        }
+        if self.labels.len() > LABELS_MAX {
+            return Err(RequestError::TooManyLabels(self.labels.len()));
+        }
+        if self.processes.len() > PROCESSES_MAX {
+            return Err(RequestError::TooManyProcesses(self.processes.len()));
+        }
+        Ok(self)
+    }
+
+    /// The lane that is asked for: the one named, else one named after the first entry of the region.
+    pub fn lane_name(&self) -> LaneName {
+        if let Some(lane) = &self.lane {
+            return lane.clone();
+        }
+        let first = self.tree.entries().iter().chain(self.read.entries()).next();
+        let mut name = String::from(first.map_or("unnamed", |entry| entry.as_str()));
+        while name.len() > NAME_BYTES_MAX {
+            name.pop();
+        }
+        LaneName::new(name.clone()).unwrap_or_else(|_| {
+            // An entry of white space alone is a path but no name.
+            LaneName::new("unnamed").expect("a constant that is a name")
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct RequestForm {
+    lane: Option<LaneName>,
+    owner: OwnerName,
+    #[serde(default)]
+    tree: Region,
+    #[serde(default)]
+    read: Region,
+    #[serde(rename = "ttl_s")]
+    ttl: Option<Span>,
+    #[serde(default)]
+    processes: Vec<ProcessIdentity>,
+    #[serde(default)]
+    force: bool,
+    run_id: Option<RunId>,
+    why: Option<Note>,
+    #[serde(default)]
+    labels: Labels,
+    request_id: Option<RequestId>,
+    imported: Option<Imported>,
+}
+
+impl TryFrom<RequestForm> for Request {
+    type Error = RequestError;
+
+    fn try_from(form: RequestForm) -> Result<Request, RequestError> {
+        let RequestForm { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported } = form;
+        Request { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported }.check()
+    }
+}

@@ -1,0 +1,146 @@
+//! Text that comes from others: bounded when it enters, harmless when it is shown.
+
+use alloc::string::String;
+use core::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// `text` with control characters escaped and no more than `most` characters, for messages.
+///
+/// Bidirectional controls count as control characters: they would reorder the line around them.
+pub fn shown(text: &str, most: usize) -> Shown<'_> {
+    Shown { text, most }
+}
+
+/// What [`shown`] makes; formats itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    text: &'a str,
+    most: usize,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, c) in self.text.chars().enumerate() {
+            if count == self.most {
+                return f.write_str("…");
+            }
+            if is_unprintable(c) {
+                fmt::Display::fmt(&c.escape_default(), f)?;
+            } else {
+                fmt::Write::write_char(f, c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `text` as one word of a POSIX shell, so that a printed command can be pasted.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into();
+    }
+    let mut word = String::with_capacity(text.len() + 2);
+    word.push('\'');
+    for c in text.chars() {
+        if c == '\'' {
+            word.push_str("'\\''");
+        } else {
+            word.push(c);
+        }
+    }
+    word.push('\'');
+    word
+}
+
+/// Text of at most `MAX` bytes that is not empty: reasons, run ids, labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Text<const MAX: usize>(String);
+
+/// Why a text was turned away at the door.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It has more bytes than its kind may have.
+    #[error("it has {bytes} bytes; the limit is {most}")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        most: usize,
+    },
+}
+
+impl<const MAX: usize> Text<MAX> {
+    /// Accepts `text` as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] when it is empty (or nothing but white space) or longer than `MAX` bytes.
+    pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        if text.trim().is_empty() {
+            return Err(TextError::Empty);
+        }
+        if text.len() > MAX {
+            return Err(TextError::TooLong { bytes: text.len(), most: MAX });
+        }
+        Ok(Text(text))
+    }
+
+    /// The text as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown(&self.0, 200).fmt(f)
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn what_is_shown_cannot_move_the_cursor_or_flood_the_screen() {
+        assert_eq!(shown("a\u{1b}[2Jb\nc", 99).to_string(), "a\\u{1b}[2Jb\\nc");
+        assert_eq!(shown("abc\u{202e}def", 99).to_string(), "abc\\u{202e}def");
+        assert_eq!(shown("abcdef", 3).to_string(), "abc…");
+        assert_eq!(shown("abc", 3).to_string(), "abc");
+    }
+
+    #[test]
+    fn shell_words_survive_a_shell() {
+        for (text, word) in
+            [("api", "api"), ("src/**", "'src/**'"), ("", "''"), ("it's", "'it'\\''s'"), ("$(rm)", "'$(rm)'"), ("~x", "'~x'")]
+        {
+            assert_eq!(shell_word(text), word);
+        }
+    }
+
+    #[test]
+    fn text_is_bounded_and_not_empty() {
+        assert_eq!(Text::<3>::new(" \t"), Err(TextError::Empty));
+        assert_eq!(Text::<3>::new("abcd"), Err(TextError::TooLong { bytes: 4, most: 3 }));
+        assert!(Text::<3>::new("abc").is_ok());
+    }
+}

@@ -1,0 +1,266 @@
+//! Points and spans of time, as data.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time to the millisecond; RFC 3339 UTC in text.
+///
+/// ```
+/// use arbiter::time::Timestamp;
+/// let at = Timestamp::parse("2026-11-21T07:31:11.123Z").unwrap();
+/// assert_eq!(at.to_string(), "2026-11-21T07:31:11.123Z");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The latest point that has a text of four-digit years.
+    pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
+    /// The earliest point: the Unix epoch.
+    pub const MIN: Timestamp = Timestamp(0);
+
+    /// Milliseconds since the Unix epoch, held within [`Timestamp::MIN`] and [`Timestamp::MAX`].
+    pub fn from_unix_ms(ms: i64) -> Timestamp {
+        Timestamp(ms.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_ms(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 text with any offset; `None` when it is not that or lies outside the range.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+        (Self::MIN.0..=Self::MAX.0).contains(&ms).then_some(Timestamp(ms))
+    }
+
+    /// This point and `span` more, no later than [`Timestamp::MAX`].
+    #[must_use]
+    pub fn plus(self, span: Span) -> Timestamp {
+        Self::from_unix_ms(self.0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; nothing when it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Span {
+        Span(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at: DateTime<Utc> = DateTime::from_timestamp_millis(self.0).unwrap_or_default();
+        f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                Timestamp::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A length of time in whole milliseconds, at most [`Span::MAX`].
+///
+/// Text has a number and a unit (`500ms`, `30s`, `5m`, `2h`, `1d`); JSON has a number of seconds.
+///
+/// ```
+/// use arbiter::time::Span;
+/// assert_eq!(Span::parse("5m").unwrap().as_ms(), 300_000);
+/// assert!(Span::parse("5 minutes").is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(u64);
+
+/// Why a text is not a length of time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a duration: write a whole number and a unit, such as `500ms`, `30s`, `5m`, `2h` or `1d`")]
+pub struct SpanError {
+    text: String,
+}
+
+impl Span {
+    /// The longest span: ten years of 365 days.
+    pub const MAX: Span = Span(10 * 365 * 24 * 3600 * 1000);
+    /// No time at all.
+    pub const ZERO: Span = Span(0);
+
+    /// A span of `ms` milliseconds, at most [`Span::MAX`].
+    pub const fn from_ms(ms: u64) -> Span {
+        if ms < Self::MAX.0 { Span(ms) } else { Self::MAX }
+    }
+
+    /// A span of `s` seconds, at most [`Span::MAX`].
+    pub const fn from_s(s: u64) -> Span {
+        Self::from_ms(s.saturating_mul(1000))
+    }
+
+    /// The span in milliseconds.
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// Both spans together, at most [`Span::MAX`].
+    #[must_use]
+    pub const fn plus(self, other: Span) -> Span {
+        Self::from_ms(self.0.saturating_add(other.0))
+    }
+
+    /// Reads a number and a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`SpanError`] when there is no unit, an unknown one, a fraction, or more than [`Span::MAX`].
+    pub fn parse(text: &str) -> Result<Span, SpanError> {
+        let error = || SpanError { text: crate::text::shown(text, 40).to_string() };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(error()),
+        };
+        let number: u64 = number.parse().map_err(|_| error())?;
+        let ms = number.checked_mul(unit_ms).filter(|&ms| ms <= Self::MAX.0).ok_or_else(error)?;
+        Ok(Span(ms))
+    }
+}
+
+impl fmt::Display for Span {
+    /// Writes the span with the largest unit that leaves a whole number; [`Span::parse`] reads it back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
+            if self.0 >= unit_ms && self.0 % unit_ms == 0 {
+                return write!(f, "{}{unit}", self.0 / unit_ms);
+            }
+        }
+        if self.0 == 0 { f.write_str("0s") } else { write!(f, "{}ms", self.0) }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 % 1000 == 0 {
+            serializer.serialize_u64(self.0 / 1000)
+        } else {
+            #[allow(clippy::cast_precision_loss, reason = "at most ten years of milliseconds: far below 2^52")]
+            serializer.serialize_f64(self.0 as f64 / 1000.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        struct Seconds;
+        impl Visitor<'_> for Seconds {
+            type Value = Span;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of seconds, at most ten years")
+            }
+            fn visit_u64<E: de::Error>(self, s: u64) -> Result<Span, E> {
+                let ms = s.checked_mul(1000).filter(|&ms| ms <= Span::MAX.0);
+                ms.map(Span).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(s), &self))
+            }
+            fn visit_f64<E: de::Error>(self, s: f64) -> Result<Span, E> {
+                #[allow(clippy::cast_precision_loss, reason = "a limit, not a value")]
+                let most = Span::MAX.0 as f64;
+                let ms = s * 1000.0;
+                if !(0.0..=most).contains(&ms) {
+                    return Err(E::invalid_value(de::Unexpected::Float(s), &self));
+                }
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked above")]
+                Ok(Span((ms + 0.5) as u64))
+            }
+        }
+        deserializer.deserialize_any(Seconds)
+    }
+}
+
+/// A span as policy files and policy records spell it: text such as `"50m"`.
+pub mod span_text {
+    use super::{Deserialize, Deserializer, Serializer, Span, String, de};
+
+    /// Writes the span as text.
+    ///
+    /// # Errors
+    ///
+    /// Only those of the serializer.
+    #[allow(clippy::ref_option, reason = "the signature serde calls")]
+    pub fn serialize<S: Serializer>(span: &Option<Span>, serializer: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => serializer.collect_str(span),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads the span from text.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not a duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| Span::parse(&text).map_err(de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn spans_read_what_they_write() {
+        for ms in [0, 1, 500, 999, 1000, 1500, 59_000, 60_000, 90_000, 3_600_000, 86_400_000, Span::MAX.0] {
+            assert_eq!(Span::parse(&Span(ms).to_string()), Ok(Span(ms)), "{ms}");
+        }
+    }
+
+    #[test]
+    fn span_text_needs_a_whole_number_and_a_unit() {
+        for bad in ["", "5", "s", "5 s", "-5s", "+5s", "1.5s", "5S", "5sec", "99999999999999999999s", "4000d", "٥s"] {
+            assert!(Span::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn time_neither_overflows_nor_goes_below_nothing() {
+        assert_eq!(Timestamp::MAX.plus(Span::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Span::ZERO);
+        assert_eq!(Timestamp::from_unix_ms(i64::MIN), Timestamp::MIN);
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn seconds_in_json_keep_the_milliseconds() {
+        for ms in [0u64, 1, 500, 1000, 1001, 3_000_000, Span::MAX.0] {
+            let json = serde_json::to_string(&Span(ms)).unwrap();
+            assert_eq!(serde_json::from_str::<Span>(&json).unwrap(), Span(ms), "{json}");
+        }
+        assert!(serde_json::from_str::<Span>("-1").is_err());
+        assert!(serde_json::from_str::<Span>("1e300").is_err());
+    }
+}

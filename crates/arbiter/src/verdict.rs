@@ -1,0 +1,141 @@
+//! The answer to a request, complete: what was given, or what stood in the way.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Liveness;
+use crate::lease::Standing;
+use crate::name::{LaneName, OwnerName};
+use crate::region::Region;
+use crate::seq::LeaseId;
+use crate::time::{Span, Timestamp};
+
+/// Yes or no. Its JSON text is what the journal keeps and what a later re-decision must reproduce byte for
+/// byte (features A15, S4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome")]
+pub enum Verdict {
+    /// The request is granted.
+    #[serde(rename = "acquire")]
+    Grant(Grant),
+    /// The request is refused.
+    #[serde(rename = "refuse")]
+    Refuse(Refusal),
+}
+
+/// What was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The lane.
+    pub lane: LaneName,
+    /// Who has it now.
+    pub owner: OwnerName,
+    /// What may be written.
+    pub tree: Region,
+    /// What may be read undisturbed.
+    pub read: Region,
+    /// Whether the lane was picked for the one who asked.
+    pub auto_picked: bool,
+    /// Since when.
+    pub acquired_at: Timestamp,
+    /// How long it lives after a beat.
+    #[serde(rename = "ttl_s")]
+    pub ttl: Span,
+    /// Until when, if nobody beats.
+    pub expires_at: Timestamp,
+    /// The leases that ended so that this one could begin.
+    pub evicted: Vec<Evicted>,
+    /// The decision in words.
+    pub reason: String,
+}
+
+/// A lease that ended because somebody needed its place and it no longer stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evicted {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Who held it.
+    pub owner: OwnerName,
+    /// Why it no longer stood.
+    pub why: Standing,
+}
+
+/// What stood in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The kind of refusal.
+    pub code: RefusalCode,
+    /// The lane that was asked for.
+    pub lane: LaneName,
+    /// The decision in words.
+    pub reason: String,
+    /// For [`RefusalCode::LaneHeld`]: whether the holder has the name of the one who asked. Two sessions may
+    /// share a name, so this is still a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yours: Option<bool>,
+    /// Lanes of the policy that could be had now.
+    pub free_lanes: Vec<LaneName>,
+    /// Every lease in the way, by number.
+    pub conflicts: Vec<Conflict>,
+    /// A command to paste.
+    pub hint: String,
+}
+
+/// Kinds of refusal; the names are part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// The lane's name is held.
+    LaneHeld,
+    /// A live lease claims a path or resource that was asked for.
+    RegionConflict,
+    /// The lane was named without a region and the policy does not know it.
+    UnknownLane,
+}
+
+impl RefusalCode {
+    /// The name as the contract spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefusalCode::LaneHeld => "LANE_HELD",
+            RefusalCode::RegionConflict => "REGION_CONFLICT",
+            RefusalCode::UnknownLane => "UNKNOWN_LANE",
+        }
+    }
+}
+
+/// One lease in the way of a request (feature A13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Who holds it.
+    pub owner: OwnerName,
+    /// Whether it writes or reads what is shown in `overlap`.
+    pub mode: Mode,
+    /// A path or resource that both claim; none when only the lane's name is in the way.
+    pub overlap: Option<String>,
+    /// When it was granted.
+    pub since: Timestamp,
+    /// When it expires if nobody beats.
+    pub expires_at: Timestamp,
+    /// What was seen of its processes.
+    pub alive: Liveness,
+}
+
+/// What a lease does with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Writes it: alone.
+    Write,
+    /// Reads it: beside other readers.
+    Read,
+}

@@ -1,0 +1,449 @@
+//! The store's directory on this machine, by descriptors: no path is walked twice and no link is followed.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::{Access, Dir, Disk, DiskError, Durability, Name, Published};
+
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIR_MODE: Mode = Mode::RWXU;
+const FOR_OTHERS_TO_WRITE: u32 = 0o022;
+/// Opening never follows a link, never waits for a FIFO's other end, and is never inherited.
+const GUARDS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// A store's directory on a real file system. Directories have mode 0700, files 0600, under any umask.
+#[derive(Debug)]
+pub struct RealDisk {
+    path: PathBuf,
+    dirs: [OnceCell<OwnedFd>; Dir::ALL.len()],
+    nameless_files: bool,
+}
+
+impl RealDisk {
+    /// Opens an existing store; `None` when there is none at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a directory, is a link, belongs to somebody else or may be written by others.
+    pub fn open(path: &Path) -> Result<Option<RealDisk>, DiskError> {
+        let disk = RealDisk { path: path.to_owned(), dirs: Default::default(), nameless_files: true };
+        match disk.enter(Dir::Top) {
+            Ok(_) => Ok(Some(disk)),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the store at `path`, made first where it is missing; its parent directory must be there or be
+    /// makeable.
+    ///
+    /// # Errors
+    ///
+    /// As [`RealDisk::open`], and when a directory cannot be made.
+    pub fn open_or_create(path: &Path) -> Result<RealDisk, DiskError> {
+        if let Some(disk) = RealDisk::open(path)? {
+            return Ok(disk);
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(|source| failed("make the directory", parent, source))?;
+        }
+        make_dir(fs::CWD, path, path)?;
+        let made = RealDisk::open(path)?;
+        made.ok_or_else(|| failed("open the store", path, io::ErrorKind::NotFound.into()))
+    }
+
+    /// Does without files that have no name until they are whole (`O_TMPFILE`), as on file systems that lack
+    /// them.
+    #[must_use]
+    pub fn without_nameless_files(mut self) -> RealDisk {
+        self.nameless_files = false;
+        self
+    }
+
+    /// Where the store is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open directory of the store, for the mutex's queue.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn top(&self) -> Result<BorrowedFd<'_>, DiskError> {
+        self.enter(Dir::Top)
+    }
+
+    /// Opens a file for reading and writing that nobody ever removes, made empty where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::open`], and when it cannot be made.
+    pub fn open_or_make(&self, name: &Name) -> Result<File, DiskError> {
+        let flags = OFlags::RDWR | GUARDS;
+        if let Some(fd) = self.open_at(name, flags, "open")? {
+            return Ok(File::from(fd));
+        }
+        let dir = self.enter_or_make(name.dir)?;
+        let made = fs::openat(dir, &*name.file, flags | OFlags::CREATE | OFlags::APPEND, FILE_MODE);
+        let fd = made.map_err(|errno| self.failed("make", name, errno))?;
+        self.set_mode(&fd, name)?;
+        self.check(&fd, name)?;
+        Ok(File::from(fd))
+    }
+
+    fn enter(&self, dir: Dir) -> Result<BorrowedFd<'_>, DiskError> {
+        let cell = &self.dirs[dir as usize];
+        if let Some(fd) = cell.get() {
+            return Ok(fd.as_fd());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(dir.as_str());
+        let opened = match dir {
+            Dir::Top => fs::openat(fs::CWD, &self.path, flags, Mode::empty()),
+            _ => fs::openat(self.enter(Dir::Top)?, dir.as_str(), flags, Mode::empty()),
+        };
+        let fd = opened.map_err(|errno| match errno {
+            // With O_DIRECTORY the kernel says "not a directory" of a link too: say which it is.
+            Errno::NOTDIR | Errno::LOOP if is_link(&path) => {
+                failed("open", &path, unsafe_file("it is a symbolic link, and links are not followed here"))
+            }
+            errno => failed("open the directory", &path, errno.into()),
+        })?;
+        let stat = fs::fstat(&fd).map_err(|errno| failed("examine", &path, errno.into()))?;
+        not_for_others(&path, stat.st_uid, stat.st_mode)?;
+        Ok(cell.get_or_init(|| fd).as_fd())
+    }
+
+    fn enter_or_make(&self, dir: Dir) -> Result<BorrowedFd<'_>, DiskError> {
+        match self.enter(dir) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound && dir != Dir::Top => {
+                make_dir(self.enter(Dir::Top)?, Path::new(dir.as_str()), &self.path.join(dir.as_str()))?;
+                self.enter(dir)
+            }
+            entered => entered,
+        }
+    }
+
+    /// Opens and examines; `None` when the file or its directory is missing.
+    fn open_at(&self, name: &Name, flags: OFlags, what: &'static str) -> Result<Option<OwnedFd>, DiskError> {
+        let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
+        match fs::openat(dir, &*name.file, flags, Mode::empty()) {
+            Ok(fd) => {
+                self.check(&fd, name)?;
+                Ok(Some(fd))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP) => {
+                Err(failed(what, &self.full(name), unsafe_file("it is a symbolic link, and links are not followed here")))
+            }
+            Err(errno) => Err(self.failed(what, name, errno)),
+        }
+    }
+
+    fn enter_if_there(&self, dir: Dir) -> Result<Option<BorrowedFd<'_>>, DiskError> {
+        match self.enter(dir) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check(&self, fd: &OwnedFd, name: &Name) -> Result<(), DiskError> {
+        let stat = fs::fstat(fd).map_err(|errno| self.failed("examine", name, errno))?;
+        let path = || self.full(name);
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(failed("use", &path(), unsafe_file("it is not a regular file")));
+        }
+        if stat.st_nlink > 1 {
+            return Err(failed("use", &path(), unsafe_file("it has more than one name (a hard link)")));
+        }
+        not_for_others(&path(), stat.st_uid, stat.st_mode)
+    }
+
+    fn set_mode(&self, fd: &OwnedFd, name: &Name) -> Result<(), DiskError> {
+        fs::fchmod(fd, FILE_MODE).map_err(|errno| self.failed("set the mode of", name, errno))
+    }
+
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
+        let path = || self.path.join(dir.as_str());
+        fs::fsync(self.enter(dir)?).map_err(|errno| failed("sync the directory", &path(), errno.into()))
+    }
+
+    /// A new file that has no name yet, or a temporary one where the file system knows no nameless files.
+    fn aside(&self, name: &Name) -> Result<Aside<'_>, DiskError> {
+        if !self.nameless_files {
+            return self.aside_with_name(name);
+        }
+        let dir = self.enter_or_make(name.dir)?;
+        match fs::openat(dir, ".", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE, FILE_MODE) {
+            Ok(fd) => Ok(Aside { fd, dir, temporary: None }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => self.aside_with_name(name),
+            Err(errno) => Err(self.failed("make", name, errno)),
+        }
+    }
+
+    fn aside_with_name(&self, name: &Name) -> Result<Aside<'_>, DiskError> {
+        let dir = self.enter_or_make(name.dir)?;
+        let mut random = [0u8; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| self.failed("name a temporary file for", name, errno))?;
+        let temporary = format!("tmp-{:016x}", u64::from_le_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
+        let fd = fs::openat(dir, &*temporary, flags, FILE_MODE).map_err(|errno| self.failed("make", name, errno))?;
+        Ok(Aside { fd, dir, temporary: Some(temporary) })
+    }
+
+    fn fill<'a>(
+        &self,
+        aside: Aside<'a>,
+        name: &Name,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<Aside<'a>, DiskError> {
+        self.set_mode(&aside.fd, name)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::io::write(&aside.fd, rest) {
+                Ok(0) => return Err(self.failed("write", name, Errno::NOSPC)),
+                Ok(taken) => rest = &rest[taken..],
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed("write", name, errno)),
+            }
+        }
+        if durability == Durability::Synced {
+            fs::fsync(&aside.fd).map_err(|errno| self.failed("sync", name, errno))?;
+        }
+        Ok(aside)
+    }
+
+    fn full(&self, name: &Name) -> PathBuf {
+        self.path.join(name.dir.as_str()).join(&name.file)
+    }
+
+    fn failed(&self, what: &'static str, name: &Name, errno: Errno) -> DiskError {
+        failed(what, &self.full(name), errno.into())
+    }
+}
+
+/// A file on its way to its name; a temporary name is taken away again if it does not get there.
+struct Aside<'a> {
+    fd: OwnedFd,
+    dir: BorrowedFd<'a>,
+    temporary: Option<String>,
+}
+
+impl Aside<'_> {
+    fn publish(mut self, file: &str) -> Result<Published, Errno> {
+        let named = match &self.temporary {
+            None => {
+                let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+                fs::linkat(fs::CWD, path, self.dir, file, AtFlags::SYMLINK_FOLLOW)
+            }
+            Some(temporary) => {
+                fs::renameat_with(self.dir, &**temporary, self.dir, file, RenameFlags::NOREPLACE)
+            }
+        };
+        match named {
+            Ok(()) => {
+                self.temporary = None;
+                Ok(Published::Created)
+            }
+            Err(Errno::EXIST) => Ok(Published::Exists),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl Aside<'_> {
+    fn replace(mut self, file: &str) -> Result<(), Errno> {
+        let temporary = self.temporary.as_deref().ok_or(Errno::INVAL)?;
+        fs::renameat(self.dir, temporary, self.dir, file)?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Best effort: a stray temporary file is harmless.
+            let _unlinked = fs::unlinkat(self.dir, &**temporary, AtFlags::empty());
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn open(&self, name: &Name, access: Access) -> Result<Option<File>, DiskError> {
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Append => OFlags::RDWR | OFlags::APPEND,
+        };
+        Ok(self.open_at(name, flags | GUARDS, "open")?.map(File::from))
+    }
+
+    fn read(&self, file: &File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
+        let wrong = |source| failed("read", &self.full(name), source);
+        let mut file = file;
+        if from > 0 {
+            file.seek(SeekFrom::Start(from)).map_err(wrong)?;
+        }
+        let len = file.metadata().map_err(wrong)?.len().saturating_sub(from);
+        if len > most {
+            let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
+            return Err(wrong(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
+        // One byte to spare lets a single read see the end of the file.
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
+        file.take(most).read_to_end(&mut bytes).map_err(wrong)?;
+        Ok(bytes)
+    }
+
+    fn append(&self, file: &File, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
+        loop {
+            match rustix::io::write(file, bytes) {
+                Ok(taken) => return Ok(taken),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed("append to", name, errno)),
+            }
+        }
+    }
+
+    fn sync(&self, file: &File, name: &Name) -> Result<(), DiskError> {
+        fs::fdatasync(file).map_err(|errno| self.failed("sync", name, errno))
+    }
+
+    fn is_at(&self, file: &File, name: &Name) -> Result<bool, DiskError> {
+        let dir = self.enter(name.dir)?;
+        let ours = fs::fstat(file).map_err(|errno| self.failed("examine", name, errno))?;
+        match fs::statat(dir, &*name.file, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed("examine", name, errno)),
+        }
+    }
+
+    fn publish(&self, name: &Name, bytes: &[u8], durability: Durability) -> Result<Published, DiskError> {
+        let aside = self.fill(self.aside(name)?, name, bytes, durability)?;
+        let published = aside.publish(&name.file).map_err(|errno| self.failed("publish", name, errno))?;
+        if durability == Durability::Synced {
+            self.sync_dir(name.dir)?;
+        }
+        Ok(published)
+    }
+
+    fn replace(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        let aside = self.fill(self.aside_with_name(name)?, name, bytes, Durability::None)?;
+        aside.replace(&name.file).map_err(|errno| self.failed("replace", name, errno))
+    }
+
+    fn append_or_create(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | GUARDS;
+        let fd = match self.open_at(name, flags, "open")? {
+            Some(fd) => fd,
+            None => {
+                let dir = self.enter_or_make(name.dir)?;
+                let fd = fs::openat(dir, &*name.file, flags | OFlags::CREATE, FILE_MODE)
+                    .map_err(|errno| self.failed("make", name, errno))?;
+                self.set_mode(&fd, name)?;
+                self.check(&fd, name)?;
+                fd
+            }
+        };
+        let file = File::from(fd);
+        let taken = self.append(&file, name, bytes)?;
+        if taken == bytes.len() { Ok(()) } else { Err(self.failed("append to", name, Errno::NOSPC)) }
+    }
+
+    fn rename(&self, from: &Name, to: &Name) -> Result<(), DiskError> {
+        let (from_dir, to_dir) = (self.enter(from.dir)?, self.enter_or_make(to.dir)?);
+        fs::renameat_with(from_dir, &*from.file, to_dir, &*to.file, RenameFlags::NOREPLACE)
+            .map_err(|errno| self.failed("rename", from, errno))?;
+        self.sync_dir(from.dir)?;
+        self.sync_dir(to.dir)
+    }
+
+    fn remove(&self, name: &Name) -> Result<(), DiskError> {
+        let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(()) };
+        match fs::unlinkat(dir, &*name.file, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.failed("remove", name, errno)),
+        }
+    }
+
+    fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
+        let Some(fd) = self.enter_if_there(dir)? else { return Ok(Vec::new()) };
+        let wrong = |errno: Errno| failed("list", &self.path.join(dir.as_str()), errno.into());
+        let mut names = Vec::new();
+        for entry in fs::Dir::read_from(fd).map_err(wrong)? {
+            let entry = entry.map_err(wrong)?;
+            // Whatever the store did not name itself is not the store's.
+            if let Ok(name) = entry.file_name().to_str()
+                && !matches!(name, "." | "..")
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
+        let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
+        match fs::statat(dir, &*name.file, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed("examine", name, errno)),
+        }
+    }
+}
+
+fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), DiskError> {
+    let wrong = |errno: Errno| failed("make the directory", shown, errno.into());
+    match fs::mkdirat(parent, name, DIR_MODE) {
+        Ok(()) => {
+            // The umask took its share.
+            fs::chmodat(parent, name, DIR_MODE, AtFlags::empty()).map_err(wrong)?;
+            let above = shown.parent().filter(|above| !above.as_os_str().is_empty());
+            sync_path(above.unwrap_or(Path::new("."))).map_err(wrong)
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(wrong(errno)),
+    }
+}
+
+fn sync_path(dir: &Path) -> Result<(), Errno> {
+    fs::fsync(fs::open(dir, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink())
+}
+
+fn not_for_others(path: &Path, owner: u32, mode: u32) -> Result<(), DiskError> {
+    let me = rustix::process::geteuid().as_raw();
+    if owner != me {
+        let what = format!("it belongs to user {owner} and this is user {me}");
+        return Err(failed("use", path, unsafe_file(what)));
+    }
+    if mode & FOR_OTHERS_TO_WRITE != 0 {
+        return Err(failed("use", path, unsafe_file(format!("others may write it (mode {:03o})", mode & 0o777))));
+    }
+    Ok(())
+}
+
+fn unsafe_file(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> DiskError {
+    DiskError { what, path: path.to_owned(), source }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong with a journal, split by what the reader would do next.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::disk::DiskError;
+
+/// Why a journal could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// An acknowledged record is not what it was; nothing is granted until an operator repairs (promise S5).
+    #[error("the journal is damaged: {0}")]
+    Damaged(Damage),
+    /// The disk said no.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A sync failed: what was written may or may not survive a crash, so it was not reported as done.
+    #[error("what was written to `{}` could not be made durable", path.display())]
+    NotDurable {
+        /// The segment.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// The store was written by a newer program with another major format version.
+    #[error("the store has format {found}; this program writes {ours}")]
+    Newer {
+        /// The store's version.
+        found: String,
+        /// This program's version.
+        ours: String,
+    },
+    /// The number space of the journal is used up.
+    #[error("the journal has used up its numbers")]
+    Full,
+    /// The part of the history that was asked for has been pruned.
+    #[error("the journal begins at record {first}; what was before has been pruned")]
+    Pruned {
+        /// The first record that is still there.
+        first: u64,
+    },
+}
+
+impl JournalError {
+    /// What the reader can do now.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged(_) => Some("lease-lane repair   (shows what would be lost; changes nothing without --yes)".into()),
+            Self::Disk(error) => error.hint(),
+            Self::NotDurable { .. } => Some("check the disk, then run the command again: the next writer starts a new segment".into()),
+            Self::Newer { .. } => Some("use a lease-lane at least as new as the one that wrote the store".into()),
+            Self::Full => None,
+            Self::Pruned { first } => Some(format!("lease-lane replay --at {first}")),
+        }
+    }
+}
+
+/// Where and how a journal is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, relative to the store.
+    pub file: String,
+    /// The byte at which the damaged piece begins.
+    pub offset: u64,
+    /// The record, where its number can be told.
+    pub seq: Option<u64>,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` at byte {}", self.file, self.offset)?;
+        if let Some(seq) = self.seq {
+            write!(f, " (record {seq})")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}

@@ -1,0 +1,376 @@
+//! All segments, from the oldest that is kept to the active one: for replay, audit and pruning.
+//!
+//! Admission never comes here; its cost does not depend on how long the history is (promise C1).
+
+use std::ops::ControlFlow;
+
+use arbiter::decide::{Question, arbitrate};
+use arbiter::lease::{Lease, LiveSet};
+use arbiter::policy::Policy;
+use arbiter::seq::Seq;
+use arbiter::time::{Span, Timestamp};
+use arbiter::verdict::Verdict;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::disk::{Access, Dir, Disk};
+use crate::mark::Mark;
+use crate::record::{Op, Record};
+use crate::segment::{self, Event, SEGMENT_BYTES_MAX, Segment};
+use crate::state::{State, Until};
+use crate::{Damage, JournalError, line};
+
+/// Bytes of history that are kept at most: 1 GiB.
+pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
+
+/// What an integrity check of all segments found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many segments there are.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The first record that is still there.
+    pub first: Option<Seq>,
+    /// The last one.
+    pub last: Option<Seq>,
+    /// Valid records.
+    pub records: u64,
+    /// Records of late writers.
+    pub void: u64,
+    /// Writes that were never finished.
+    pub torn: u64,
+    /// What is damaged; nothing is when the history is sound.
+    pub damage: Vec<Damage>,
+}
+
+/// The positions of the roots of all segments, oldest first.
+///
+/// # Errors
+///
+/// [`JournalError::Disk`].
+pub fn roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
+    let files = disk.list(Dir::Journal)?;
+    Ok(files.iter().filter(|file| file.ends_with(".jsonl")).filter_map(|file| segment::root_of(file)).collect())
+}
+
+/// Reads one segment and shows each record; `None` when it is not there (any more).
+///
+/// # Errors
+///
+/// [`JournalError`].
+pub fn read_segment<D: Disk>(
+    disk: &D,
+    root: Seq,
+    show: impl FnMut(Event<'_>) -> Result<(), String>,
+) -> Result<Option<Segment>, JournalError> {
+    let mark = mark_of(disk, root)?;
+    let name = segment::name(root);
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    let bytes = disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
+    let segment = Segment::read_with(root, &bytes, show).map_err(JournalError::Damaged)?;
+    segment.check_mark(mark).map_err(JournalError::Damaged)?;
+    Ok(Some(segment))
+}
+
+pub(crate) fn mark_of<D: Disk>(disk: &D, root: Seq) -> Result<Option<Mark>, JournalError> {
+    let name = segment::mark_name(root);
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    Ok(Mark::highest(&disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?))
+}
+
+/// The highest segment that has ever had an acknowledged record, going by its marks.
+pub(crate) fn highest_marked<D: Disk>(disk: &D) -> Result<Option<Seq>, JournalError> {
+    let mut roots: Vec<Seq> = disk.list(Dir::Marks)?.iter().filter_map(|name| segment::root_of(name)).collect();
+    roots.sort_unstable();
+    for root in roots.into_iter().rev() {
+        if mark_of(disk, root)?.is_some() {
+            return Ok(Some(root));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads every segment and checks it, and that each continues the one before it.
+///
+/// # Errors
+///
+/// [`JournalError::Disk`]; damage is in the survey, all of it.
+pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
+    let mut survey = Survey::default();
+    let mut before: Option<Segment> = None;
+    let mut gaps: Vec<(String, Damage)> = Vec::new();
+    let mut repaired: Vec<String> = Vec::new();
+    for root in roots(disk)? {
+        let mut root_line = Vec::new();
+        let mut records = 0;
+        let name = segment::name(root);
+        survey.segments += 1;
+        survey.bytes += disk.len(&name)?.unwrap_or(0);
+        let read = read_segment(disk, root, |event| {
+            if event.is_root {
+                root_line = event.text.to_vec();
+            }
+            if let Op::Repair(repair) = &event.record.op {
+                repaired.push(repair.file.clone());
+            }
+            // The root of a segment is the last record of the one before, shown again.
+            records += u64::from(!event.is_root || event.record.seq == Seq::FIRST);
+            Ok(())
+        });
+        let segment = match read {
+            Ok(Some(segment)) => segment,
+            Ok(None) => continue,
+            Err(JournalError::Damaged(damage)) => {
+                survey.damage.push(damage);
+                before = None;
+                survey.last = Some(root);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(before) = &before
+            && segment.repaired_after.is_none()
+            && before.seal.as_deref() != Some(&root_line[..])
+        {
+            let missing = before.seal_seq().map_or(before.root, |(seq, _)| seq);
+            let what = format!("it does not continue the segment before it, `{}`", segment::name(before.root));
+            let damage = Damage { file: name.to_string(), offset: 0, seq: Some(root.get()), what };
+            gaps.push((segment::name(missing).to_string(), damage));
+        }
+        survey.first = survey.first.or(Some(root));
+        survey.last = segment.chain.head().map(|head| head.seq);
+        survey.records += records;
+        survey.void += segment.chain.void();
+        survey.torn += segment.chain.torn();
+        before = Some(segment);
+    }
+    if let Some(marked) = highest_marked(disk)?
+        && disk.len(&segment::name(marked))?.is_none()
+        && survey.last.is_none_or(|last| marked >= last)
+    {
+        survey.damage.push(segment::missing(marked));
+    }
+    // A gap that an operator has accepted is on record.
+    survey.damage.extend(gaps.into_iter().filter(|(file, _)| !repaired.contains(file)).map(|(_, damage)| damage));
+    Ok(survey)
+}
+
+/// Shows every record of the history, oldest first, each once.
+///
+/// # Errors
+///
+/// [`JournalError`]: the first damage ends the walk.
+pub fn walk<D: Disk>(
+    disk: &D,
+    mut show: impl FnMut(&Event<'_>) -> ControlFlow<()>,
+) -> Result<Option<State>, JournalError> {
+    let mut last = None;
+    let mut stopped = false;
+    for (n, root) in roots(disk)?.into_iter().enumerate() {
+        let segment = read_segment(disk, root, |event| {
+            if !stopped && (!event.is_root || n == 0 || event.repairs()) {
+                stopped = show(&event).is_break();
+            }
+            Ok(())
+        })?;
+        if let Some(segment) = segment {
+            last = Some(segment.state);
+        }
+        if stopped {
+            break;
+        }
+    }
+    if !stopped
+        && let Some(marked) = highest_marked(disk)?
+        && roots(disk)?.last().is_none_or(|&last| marked > last)
+    {
+        return Err(JournalError::Damaged(segment::missing(marked)));
+    }
+    Ok(last)
+}
+
+/// The live set as it was at some moment (feature B10).
+///
+/// # Errors
+///
+/// [`JournalError::Pruned`] when the moment lies before the oldest segment that is kept.
+pub fn state_at<D: Disk>(disk: &D, until: Until) -> Result<(State, Option<Seq>), JournalError> {
+    let mut found: Option<State> = None;
+    let mut at = None;
+    let mut too_early = None;
+    let end = walk(disk, |event| {
+        let record = event.record;
+        if until.is_past(record.seq, record.ts) {
+            if at.is_none() {
+                too_early = Some(record.seq);
+            }
+            found = Some(event.before.clone());
+            return ControlFlow::Break(());
+        }
+        at = Some(record.seq);
+        ControlFlow::Continue(())
+    })?;
+    match too_early {
+        // Before the first record of all there was nothing; before a later root there was something unknown.
+        Some(first) if first > Seq::FIRST => Err(JournalError::Pruned { first: first.get() }),
+        Some(_) => Ok((State::default(), None)),
+        None => Ok((found.or(end).unwrap_or_default(), at)),
+    }
+}
+
+/// A recorded verdict that comes out differently when it is decided again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The record.
+    pub seq: Seq,
+    /// The verdict on record.
+    pub recorded: String,
+    /// The verdict now.
+    pub decided: String,
+}
+
+/// Decides recorded decisions again: ACQUIRE and REFUSE to the byte, SCAVENGE by its evidence.
+#[derive(Debug, Default)]
+pub struct Redecider {
+    nonce: Option<u64>,
+    evicted: Vec<Lease>,
+    /// How many decisions were made again.
+    pub decisions: u64,
+    /// Those that came out differently.
+    pub differences: Vec<Difference>,
+}
+
+impl Redecider {
+    /// Takes the next record of the history.
+    pub fn take(&mut self, event: &Event<'_>) {
+        let record = event.record;
+        if self.nonce != Some(record.nonce) {
+            self.nonce = Some(record.nonce);
+            self.evicted.clear();
+        }
+        let (request, evidence) = match &record.op {
+            Op::Acquire(body) => (&body.request, &body.evidence),
+            Op::Refuse(body) => (&body.request, &body.evidence),
+            Op::Scavenge(_) => return self.scavenge(record, event.before),
+            _ => return,
+        };
+        // The evictions of a write come before its grant; the decision was made while they still lived.
+        let with_evicted: LiveSet;
+        let live = if self.evicted.is_empty() {
+            &event.before.live
+        } else {
+            let mut set = event.before.live.clone();
+            for lease in &self.evicted {
+                let _lives_already = set.insert(lease.clone());
+            }
+            with_evicted = set;
+            &with_evicted
+        };
+        let policy = &event.before.policy;
+        let verdict = arbitrate(Question { request, live, policy, evidence, now: record.ts });
+        let decided = serde_json::to_string(&verdict).unwrap_or_default();
+        let recorded = recorded_verdict(event.text).unwrap_or_default();
+        self.compare(record.seq, recorded, decided);
+        // A write may hold several decisions; what was evicted for one is gone for the next.
+        self.evicted.clear();
+    }
+
+    fn scavenge(&mut self, record: &Record, before: &State) {
+        let Op::Scavenge(body) = &record.op else { return };
+        let Some(lease) = before.live.get(body.lease) else { return };
+        let alive = body.observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
+        let grace = before.policy.grace_of(lease);
+        let decided = lease.standing(alive, grace, record.ts, &body.clock);
+        self.compare(record.seq, body.why.as_str().into(), decided.as_str().into());
+        self.evicted.push(lease.clone());
+    }
+
+    fn compare(&mut self, seq: Seq, recorded: String, decided: String) {
+        self.decisions += 1;
+        if recorded != decided {
+            self.differences.push(Difference { seq, recorded, decided });
+        }
+    }
+}
+
+/// The verdict of a line as it stands there.
+fn recorded_verdict(text: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        verdict: &'a RawValue,
+    }
+    let line: Line<'_> = serde_json::from_slice(text).ok()?;
+    // What keeps nested objects from looking like a record is white space, not part of the verdict.
+    Some(line.verdict.get().replace("{ \"seq\":", "{\"seq\":"))
+}
+
+/// Reads a verdict from a line, as data.
+pub fn verdict_of(text: &[u8]) -> Option<Verdict> {
+    serde_json::from_str(&recorded_verdict(text)?).ok()
+}
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it.
+    All,
+    /// None of it.
+    None,
+    /// Segments that were sealed no longer ago than this, and no more than [`HISTORY_BYTES_MAX`].
+    For(Span),
+}
+
+impl Keep {
+    /// What the policy says.
+    pub fn by_policy(policy: &Policy) -> Keep {
+        Keep::For(policy.history.unwrap_or(Policy::HISTORY_DEFAULT))
+    }
+}
+
+/// Removes history from its old end. The active segment stays whatever happens.
+///
+/// Oldest first, so that what is left is one piece after every step. Returns the bytes that were freed.
+///
+/// # Errors
+///
+/// [`JournalError::Disk`].
+pub fn prune<D: Disk>(disk: &D, keep: Keep, now: Timestamp) -> Result<u64, JournalError> {
+    if keep == Keep::All {
+        return Ok(0);
+    }
+    let roots = roots(disk)?;
+    let mut bytes = Vec::with_capacity(roots.len());
+    for &root in &roots {
+        bytes.push(disk.len(&segment::name(root))?.unwrap_or(0));
+    }
+    let mut kept: u64 = bytes.iter().sum();
+    let mut freed = 0;
+    for (pair, bytes) in roots.windows(2).zip(bytes) {
+        let (root, next) = (pair[0], pair[1]);
+        let too_old = match keep {
+            Keep::All => false,
+            Keep::None => true,
+            Keep::For(span) => sealed_at(disk, next)?.is_some_and(|sealed| now.since(sealed) > span),
+        };
+        if !too_old && kept <= HISTORY_BYTES_MAX {
+            break;
+        }
+        disk.remove(&segment::name(root))?;
+        disk.remove(&segment::mark_name(root))?;
+        disk.remove(&segment::poison_name(root))?;
+        kept -= bytes;
+        freed += bytes;
+    }
+    Ok(freed)
+}
+
+/// When the segment before `next` was sealed: the time of the record that both share.
+fn sealed_at<D: Disk>(disk: &D, next: Seq) -> Result<Option<Timestamp>, JournalError> {
+    let name = segment::name(next);
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    let bytes = disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
+    let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    Ok(line::decode(first).map(|frame| frame.ts))
+}

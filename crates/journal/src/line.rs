@@ -1,0 +1,222 @@
+//! One record as one line of text, and back.
+//!
+//! ```text
+//! {"seq":42,"ts":"2026-11-21T07:31:11.123Z","op":"RELEASE", body ,"nonce":"0123456789abcdef","prev":"89abcdef","crc":"01234567"}
+//! ```
+//!
+//! The frame is positional: `seq`, `ts`, `op` come first and `nonce`, `prev`, `crc` last, in this order and
+//! spelled exactly so, which makes the chain readable without parsing JSON. `crc` is the CRC-32 (IEEE) of all
+//! bytes before `,"crc":`. It is compared as text: parsing would take `ABCD` for `abcd`. It finds damage, not
+//! malice.
+
+use arbiter::seq::Seq;
+use arbiter::time::Timestamp;
+
+/// Every record starts with this. Nowhere else can it occur: inside a string its quotes are escaped, and
+/// [`encode`] keeps nested objects from beginning with it.
+pub const TOKEN: &[u8] = b"{\"seq\":";
+
+/// Bytes that one record may have. A checkpoint of 100 000 leases has about 60 MB.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+const PREV_KEY: &[u8] = b",\"prev\":\"";
+const CRC_KEY: &[u8] = b",\"crc\":\"";
+const NONCE_KEY: &[u8] = b",\"nonce\":\"";
+/// `,"crc":"01234567"}`
+const CRC_PART: usize = CRC_KEY.len() + 8 + 2;
+/// `,"prev":"89abcdef"`
+const PREV_PART: usize = PREV_KEY.len() + 8 + 1;
+/// `,"nonce":"0123456789abcdef"`
+const NONCE_PART: usize = NONCE_KEY.len() + 16 + 1;
+const TIME_LEN: usize = "2026-11-21T07:31:11.123Z".len();
+
+/// A checksum of a record, by which the next one names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Crc(pub u32);
+
+impl Crc {
+    /// What the first record of all names as its predecessor.
+    pub const NONE: Crc = Crc(0);
+}
+
+impl std::fmt::Display for Crc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// The frame of a record: all that the chain needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was written, by the wall clock; never before that of its predecessor.
+    pub ts: Timestamp,
+    /// The operation.
+    pub op: &'a str,
+    /// Shared by the records of one write and by nothing else, so that two writers can never have written
+    /// the same bytes and both believe that a record is theirs.
+    pub nonce: u64,
+    /// The checksum of the record it extends.
+    pub prev: Crc,
+    /// Its own checksum.
+    pub crc: Crc,
+}
+
+/// What a record says beside its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Its position.
+    pub seq: Seq,
+    /// When it is written.
+    pub ts: Timestamp,
+    /// The write it belongs to.
+    pub nonce: u64,
+    /// The checksum of the record it extends.
+    pub prev: Crc,
+}
+
+/// Writes a record as its line, without the newline. `body` is the JSON object of the operation.
+pub fn encode(stamp: Stamp, op: &str, body: &str) -> (String, Crc) {
+    let Stamp { seq, ts, nonce, prev } = stamp;
+    let mut line = format!("{{\"seq\":{seq},\"ts\":\"{ts}\",\"op\":\"{op}\"");
+    let inner = body.strip_prefix('{').and_then(|body| body.strip_suffix('}')).unwrap_or_default();
+    if !inner.is_empty() {
+        line.push(',');
+        // White space is all it takes to keep a nested object from looking like the start of a record.
+        line.push_str(&inner.replace("{\"seq\":", "{ \"seq\":"));
+    }
+    line.push_str(&format!(",\"nonce\":\"{nonce:016x}\",\"prev\":\"{prev}\""));
+    let crc = Crc(crc32fast::hash(line.as_bytes()));
+    line.push_str(&format!(",\"crc\":\"{crc}\"}}"));
+    (line, crc)
+}
+
+/// Reads the frame of a record; `None` when the bytes are not exactly one whole, undamaged record.
+pub fn decode(text: &[u8]) -> Option<Frame<'_>> {
+    if text.len() > RECORD_BYTES_MAX {
+        return None;
+    }
+    let crc = stated_crc(text)?;
+    let covered = &text[..text.len() - CRC_PART];
+    (crc32fast::hash(covered) == crc.0).then_some(())?;
+    frame(covered, crc)
+}
+
+/// The checksum that the last bytes of `text` state, if they are the end of a record.
+pub(crate) fn stated_crc(text: &[u8]) -> Option<Crc> {
+    let part = text.get(text.len().checked_sub(CRC_PART)?..)?;
+    let hex = part.strip_prefix(CRC_KEY)?.strip_suffix(b"\"}")?;
+    lower_hex(hex).and_then(|crc| u32::try_from(crc).ok()).map(Crc)
+}
+
+/// How many bytes at the end of a record its checksum does not cover.
+pub(crate) const fn uncovered() -> usize {
+    CRC_PART
+}
+
+fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
+    let rest = covered.strip_prefix(TOKEN)?;
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (number, rest) = rest.split_at(digits);
+    if number.first() == Some(&b'0') {
+        return None;
+    }
+    let seq = Seq::new(std::str::from_utf8(number).ok()?.parse().ok()?)?;
+    let rest = rest.strip_prefix(b",\"ts\":\"")?;
+    let (ts, rest) = rest.split_at_checked(TIME_LEN)?;
+    let ts = canonical_time(ts)?;
+    let rest = rest.strip_prefix(b"\",\"op\":\"")?;
+    let letters = rest.iter().take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
+    let (op, rest) = rest.split_at(letters);
+    let op = std::str::from_utf8(op).ok().filter(|op| !op.is_empty())?;
+    let rest = rest.strip_prefix(b"\"")?;
+    let (rest, prev_part) = rest.split_at_checked(rest.len().checked_sub(PREV_PART)?)?;
+    let prev = lower_hex(prev_part.strip_prefix(PREV_KEY)?.strip_suffix(b"\"")?)?;
+    let (body, nonce_part) = rest.split_at_checked(rest.len().checked_sub(NONCE_PART)?)?;
+    let nonce = lower_hex(nonce_part.strip_prefix(NONCE_KEY)?.strip_suffix(b"\"")?)?;
+    if !(body.is_empty() || body.starts_with(b",")) {
+        return None;
+    }
+    Some(Frame { seq, ts, op, nonce, prev: Crc(u32::try_from(prev).ok()?), crc })
+}
+
+/// Reads `YYYY-MM-DDTHH:MM:SS.mmmZ` and nothing else.
+fn canonical_time(text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?;
+    let ts = Timestamp::parse(text)?;
+    (text.ends_with('Z') && text.as_bytes()[10] == b'T' && text.as_bytes()[19] == b'.').then_some(ts)
+}
+
+fn lower_hex(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0u64, |value, &b| {
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp() -> Stamp {
+        Stamp {
+            seq: Seq::new(42).unwrap(),
+            ts: Timestamp::parse("2026-11-21T07:31:11.123Z").unwrap(),
+            nonce: 7,
+            prev: Crc(0x89ab_cdef),
+        }
+    }
+
+    #[test]
+    fn a_line_reads_as_it_was_written() {
+        for body in ["{}", "{\"lane\":\"api\"}", "{\"text\":\"{\\\"seq\\\":1\",\"n\":{\"seq\":1}}"] {
+            let (line, crc) = encode(stamp(), "RELEASE", body);
+            let frame = decode(line.as_bytes()).expect(&line);
+            assert_eq!((frame.seq.get(), frame.op, frame.prev, frame.crc, frame.nonce), (42, "RELEASE", Crc(0x89ab_cdef), crc, 7));
+            assert_eq!(line.matches("{\"seq\":").count(), 1, "the token starts a record and nothing else: {line}");
+            assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_is_accepted() {
+        let (line, _) = encode(stamp(), "RELEASE", "{\"lane\":\"api\"}");
+        for at in 0..line.len() {
+            for bit in 0..8 {
+                let mut bytes = line.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                assert_eq!(decode(&bytes), None, "byte {at} bit {bit}");
+            }
+        }
+        for cut in 0..line.len() {
+            assert_eq!(decode(&line.as_bytes()[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_right_checksum_over_a_wrong_frame_is_not_a_record() {
+        let good = encode(stamp(), "RELEASE", "{\"lane\":\"api\"}").0;
+        for (from, to) in [
+            ("{\"seq\":42", "{\"seq\":042"),
+            ("{\"seq\":42", "{\"seq\":0"),
+            ("{\"seq\":42", "{\"seq\":+42"),
+            ("{\"seq\":42", "{\"seq\":99999999999999999999999"),
+            ("RELEASE", "Release"),
+            ("RELEASE", ""),
+            ("11.123Z", "11.123z"),
+            ("07:31", "25:31"),
+            ("89abcdef", "89ABCDEF"),
+            ("\"prev\"", "\"next\""),
+            (",\"nonce\"", ",\"Nonce\""),
+        ] {
+            let covered = good[..good.len() - CRC_PART].replacen(from, to, 1);
+            let line = format!("{covered},\"crc\":\"{:08x}\"}}", crc32fast::hash(covered.as_bytes()));
+            assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The high-water mark: how far the journal is known to reach.
+//!
+//! The chain alone cannot see a tail that was cut at a line's edge, an old copy put in place of a newer one,
+//! or a last record damaged before a void one. So each writer, after its sync and before it reports, adds a
+//! line to the mark file of its segment; the largest line is the mark. A reader reads the mark before the
+//! segment and so never accuses a writer who was faster.
+//!
+//! The file only grows and is never replaced: no raise can be lost to another. One entry is
+//! `<seq, 20 digits> <crc, 8 hex> <check, 8 hex>\n`, where `check` is the CRC-32 of what stands before its
+//! space. Lines that are not such an entry are ignored: the mark is a second witness, not the first.
+
+use arbiter::seq::Seq;
+
+use crate::line::Crc;
+
+/// Bytes of one entry, the newline included.
+pub const ENTRY_BYTES: usize = 20 + 1 + 8 + 1 + 8 + 1;
+
+/// A record that is known to have been durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// Its position.
+    pub seq: Seq,
+    /// Its checksum.
+    pub crc: Crc,
+}
+
+impl Mark {
+    /// Writes the mark as an entry, newline included.
+    pub fn encode(self) -> String {
+        let said = format!("{:020} {}", self.seq.get(), self.crc);
+        format!("{said} {:08x}\n", crc32fast::hash(said.as_bytes()))
+    }
+
+    fn decode(line: &[u8]) -> Option<Mark> {
+        if line.len() + 1 != ENTRY_BYTES {
+            return None;
+        }
+        let text = std::str::from_utf8(line).ok()?;
+        let seq = Seq::new(text.get(..20)?.parse().ok()?)?;
+        let crc = Crc(u32::from_str_radix(text.get(21..29)?, 16).ok()?);
+        let mark = Mark { seq, crc };
+        (mark.encode().as_bytes()[..line.len()] == *line).then_some(mark)
+    }
+
+    /// The highest mark in a mark file.
+    pub fn highest(bytes: &[u8]) -> Option<Mark> {
+        bytes.split(|&b| b == b'\n').filter_map(Mark::decode).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(seq: u64) -> Mark {
+        Mark { seq: Seq::new(seq).unwrap(), crc: Crc(0xab) }
+    }
+
+    #[test]
+    fn the_highest_entry_counts_in_any_order_and_between_fragments() {
+        let text = format!("{}{}\0\0garbage\n{}{}", mark(3).encode(), mark(9).encode(), mark(4).encode(), "0000");
+        assert_eq!(Mark::highest(text.as_bytes()), Some(mark(9)));
+        assert_eq!(Mark::highest(b""), None);
+        assert_eq!(mark(1).encode().len(), ENTRY_BYTES);
+    }
+
+    #[test]
+    fn no_changed_entry_is_believed() {
+        let good = mark(12).encode().into_bytes();
+        for at in 0..good.len() - 1 {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                assert_eq!(Mark::highest(&bytes), None, "byte {at} bit {bit}");
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! What records say.
+//!
+//! One struct an operation; its JSON object is what stands between `op` and `nonce` on the line. Read each as
+//! "this happened", never as "please do this". Unknown fields are ignored here and stay on the line; those
+//! of an ACQUIRE also stay with the lease. An unknown operation of a newer minor version is kept and ignored.
+
+use std::borrow::Cow;
+
+use arbiter::evidence::{ClockReading, Evidence, Observation, ProcessIdentity};
+use arbiter::lease::{Lease, Standing};
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::policy::Policy;
+use arbiter::request::{Note, Request, RequestId, RunId};
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::Timestamp;
+use arbiter::verdict::{Grant, Refusal, Verdict};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::line::Frame;
+
+/// Format of the journals this program writes: `major.minor`.
+///
+/// A newer minor may add fields and operations, which are kept and ignored here. A newer major is read as far
+/// as it can be and never written to. 1.0 (November 2026): the first.
+pub const FORMAT: &str = "1.0";
+
+/// One operation with what it says.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// The live set as of here; closes a segment and opens the next.
+    Checkpoint(Box<Checkpoint>),
+    /// A lease was granted.
+    Acquire(Box<Acquire>),
+    /// A request was refused.
+    Refuse(Box<Refuse>),
+    /// A lease was given back.
+    Release(Release),
+    /// A holder was heard of.
+    Heartbeat(Heartbeat),
+    /// A lease went to another holder.
+    Adopt(Box<Adopt>),
+    /// Somebody decided that a run shall stop.
+    Halt(Box<Halt>),
+    /// Somebody said that a run is coming.
+    Spawn(Box<Spawn>),
+    /// A lease that no longer stood was ended by one who needed its place.
+    Scavenge(Box<Scavenge>),
+    /// The policy changed.
+    Policy(Box<PolicyChange>),
+    /// An operator accepted a loss.
+    Repair(Box<Repair>),
+    /// An operation of a newer version.
+    Unknown(String),
+}
+
+/// CHECKPOINT: everything that the records before it amount to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The format version of what follows.
+    pub format: String,
+    /// Whether it closes the segment in which it stands last.
+    pub seal: bool,
+    /// Set when it was made by a repair: the last record that could be read before the damage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired_after: Option<u64>,
+    /// The live leases, in order of first acquisition.
+    pub leases: Vec<KeptLease>,
+    /// The policy of the day.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What has happened so far.
+    pub counters: Counters,
+    /// Verdicts that may be asked for again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answered: Vec<Answer>,
+    /// Leases that ended lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
+}
+
+/// A lease with whatever a newer version said about it beside what is known here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptLease {
+    /// What is known.
+    #[serde(flatten)]
+    pub lease: Lease,
+    /// What is not.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// How often what happened, over the life of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// Leases granted.
+    pub grants: u64,
+    /// Requests refused.
+    pub refusals: u64,
+    /// Leases given back.
+    pub releases: u64,
+    /// Beats.
+    pub heartbeats: u64,
+    /// Leases taken over.
+    pub adopts: u64,
+    /// Leases ended because they had expired.
+    pub expired: u64,
+    /// Leases ended because all their processes were gone.
+    pub dead: u64,
+    /// Stop decisions.
+    pub halts: u64,
+    /// Runs announced.
+    pub spawns: u64,
+    /// Grants to requests with `--force`.
+    pub forced: u64,
+    /// Losses accepted.
+    pub repairs: u64,
+}
+
+/// A verdict that a caller may ask for again by the name it gave its request (feature C16).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The caller's name for the request.
+    pub request_id: RequestId,
+    /// The record with the verdict.
+    pub at: Seq,
+    /// Checksum of what was asked, to tell a repeated request from another one under the same name.
+    pub asked: u32,
+    /// What was answered.
+    pub verdict: Verdict,
+}
+
+/// A lease that is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its last holder.
+    pub fence: Fence,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Its last holder.
+    pub owner: OwnerName,
+    /// Why it was ended; none when it was given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evicted: Option<Standing>,
+    /// The record that ended it.
+    pub at: Seq,
+}
+
+/// ACQUIRE: the full request and evidence, so that it can be decided again, and the verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Acquire {
+    /// The lane, for those who search.
+    pub lane: LaneName,
+    /// The owner, for those who search.
+    pub owner: OwnerName,
+    /// What was asked.
+    pub request: Request,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// What was given.
+    #[serde(serialize_with = "grant_as_verdict")]
+    pub verdict: Grant,
+    /// Fields of a newer version, kept with the lease.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// REFUSE: the full request and evidence, so that it can be decided again, and the verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refuse {
+    /// The lane, for those who search.
+    pub lane: LaneName,
+    /// The owner, for those who search.
+    pub owner: OwnerName,
+    /// What was asked.
+    pub request: Request,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// What stood in the way.
+    #[serde(serialize_with = "refusal_as_verdict")]
+    pub verdict: Refusal,
+}
+
+/// By hand, because the derived way of keeping unknown fields reads everything twice.
+impl<'de> Deserialize<'de> for Acquire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Acquire, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Acquire;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an ACQUIRE record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Acquire, A::Error> {
+                fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+                    field: &mut Option<T>,
+                    name: &'static str,
+                    map: &mut A,
+                ) -> Result<(), A::Error> {
+                    if field.is_some() {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                    *field = Some(map.next_value()?);
+                    Ok(())
+                }
+                let (mut lane, mut owner, mut request, mut evidence, mut verdict) = (None, None, None, None, None);
+                let mut extra = Map::new();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match &*key {
+                        "lane" => once(&mut lane, "lane", &mut map)?,
+                        "owner" => once(&mut owner, "owner", &mut map)?,
+                        "request" => once(&mut request, "request", &mut map)?,
+                        "evidence" => once(&mut evidence, "evidence", &mut map)?,
+                        "verdict" => once(&mut verdict, "verdict", &mut map)?,
+                        "seq" | "ts" | "op" | "nonce" | "prev" | "crc" => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                        _ => {
+                            extra.insert(key.into_owned(), map.next_value()?);
+                        }
+                    }
+                }
+                Ok(Acquire {
+                    lane: lane.ok_or_else(|| A::Error::missing_field("lane"))?,
+                    owner: owner.ok_or_else(|| A::Error::missing_field("owner"))?,
+                    request: request.ok_or_else(|| A::Error::missing_field("request"))?,
+                    evidence: evidence.ok_or_else(|| A::Error::missing_field("evidence"))?,
+                    verdict: verdict.ok_or_else(|| A::Error::missing_field("verdict"))?,
+                    extra,
+                })
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+fn grant_as_verdict<S: Serializer>(grant: &Grant, serializer: S) -> Result<S::Ok, S::Error> {
+    Verdict::Grant(grant.clone()).serialize(serializer)
+}
+
+fn refusal_as_verdict<S: Serializer>(refusal: &Refusal, serializer: S) -> Result<S::Ok, S::Error> {
+    Verdict::Refuse(refusal.clone()).serialize(serializer)
+}
+
+/// RELEASE.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who gave it back.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// Why, where it was not the holder's wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+}
+
+/// HEARTBEAT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who beat.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// The boot-time clock at the beat.
+    pub clock: ClockReading,
+}
+
+/// ADOPT: id, region and TTL stay, the fence becomes the position of this record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who holds it from now on.
+    pub owner: OwnerName,
+    /// Who held it until now.
+    pub from: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of the earlier holder.
+    pub fence: Fence,
+    /// The boot-time clock of the new holder.
+    pub clock: ClockReading,
+    /// Processes that are attached beside those that are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessIdentity>,
+}
+
+/// HALT: a decision that is on record and signals nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// What shall stop, as the one who decided calls it.
+    pub handle: Note,
+    /// Who decided.
+    pub owner: OwnerName,
+    /// The lane it concerns, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneName>,
+    /// The lease it concerns, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseId>,
+    /// The command with which it shall be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Note>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+}
+
+/// SPAWN: grants nothing, blocks nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// The lane in which a run is coming.
+    pub lane: LaneName,
+    /// Who says so.
+    pub owner: OwnerName,
+    /// The run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+}
+
+/// SCAVENGE: an eviction with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scavenge {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who held it.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// Why it no longer stood.
+    pub why: Standing,
+    /// Who needed its place.
+    pub by: OwnerName,
+    /// The boot-time clock of the one who looked.
+    pub clock: ClockReading,
+    /// What was seen of its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observation>,
+}
+
+/// POLICY: in force from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// REPAIR: what was lost, and what stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// Who accepted the loss.
+    pub owner: OwnerName,
+    /// The damaged file.
+    pub file: String,
+    /// The byte at which the damage begins.
+    pub offset: u64,
+    /// What was wrong.
+    pub what: String,
+    /// Where the damaged file was moved.
+    pub moved_to: String,
+    /// The last record before the damage.
+    pub last_good: u64,
+    /// The highest record number that may have been given out.
+    pub highest: u64,
+    /// The leases that stand in for what may have been lost.
+    pub holds: Vec<LeaseId>,
+}
+
+/// A record that could not be read although its checksum holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its checksum holds, but it is not what a {op} record says: {why}")]
+pub struct BodyError {
+    op: String,
+    why: String,
+}
+
+/// Writes `op` as its name and its JSON object.
+pub fn encode(op: &Op) -> (&str, String) {
+    fn json(body: &impl Serialize) -> String {
+        serde_json::to_string(body).expect("records are made of text, numbers and lists, which all have JSON")
+    }
+    match op {
+        Op::Checkpoint(body) => ("CHECKPOINT", json(body)),
+        Op::Acquire(body) => ("ACQUIRE", json(body)),
+        Op::Refuse(body) => ("REFUSE", json(body)),
+        Op::Release(body) => ("RELEASE", json(body)),
+        Op::Heartbeat(body) => ("HEARTBEAT", json(body)),
+        Op::Adopt(body) => ("ADOPT", json(body)),
+        Op::Halt(body) => ("HALT", json(body)),
+        Op::Spawn(body) => ("SPAWN", json(body)),
+        Op::Scavenge(body) => ("SCAVENGE", json(body)),
+        Op::Policy(body) => ("POLICY", json(body)),
+        Op::Repair(body) => ("REPAIR", json(body)),
+        Op::Unknown(name) => (name, "{}".into()),
+    }
+}
+
+/// Reads the operation of a record from its line.
+///
+/// # Errors
+///
+/// [`BodyError`] when the body is not JSON or not what such a record says; the fields of a known operation may
+/// not be repeated.
+pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
+    fn body<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<T, BodyError> {
+        serde_json::from_slice(text).map_err(|error| BodyError { op: frame.op.into(), why: error.to_string() })
+    }
+    fn boxed<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<Box<T>, BodyError> {
+        body(frame, text).map(Box::new)
+    }
+    Ok(match frame.op {
+        "CHECKPOINT" => Op::Checkpoint(boxed(frame, text)?),
+        "ACQUIRE" => Op::Acquire(boxed(frame, text)?),
+        "REFUSE" => Op::Refuse(boxed(frame, text)?),
+        "RELEASE" => Op::Release(body(frame, text)?),
+        "HEARTBEAT" => Op::Heartbeat(body(frame, text)?),
+        "ADOPT" => Op::Adopt(boxed(frame, text)?),
+        "HALT" => Op::Halt(boxed(frame, text)?),
+        "SPAWN" => Op::Spawn(boxed(frame, text)?),
+        "SCAVENGE" => Op::Scavenge(boxed(frame, text)?),
+        "POLICY" => Op::Policy(boxed(frame, text)?),
+        "REPAIR" => Op::Repair(boxed(frame, text)?),
+        name => {
+            body::<serde::de::IgnoredAny>(frame, text)?;
+            Op::Unknown(name.into())
+        }
+    })
+}
+
+/// When a record was written, with what it says: what readers of the history get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was written.
+    pub ts: Timestamp,
+    /// The write it belongs to.
+    pub nonce: u64,
+    /// What it says.
+    pub op: Op,
+}

@@ -1,0 +1,134 @@
+//! Bytes of a segment into the records on them.
+//!
+//! A write may be cut anywhere and leave text, NULs, or text then NULs; the next writer closes such a tail
+//! off with `~` and a newline; a late writer may glue its record straight behind a fragment. So a line is
+//! split where a record can begin, and every piece is a whole record or an unfinished write. Anything else
+//! is damage. These are the rules of `chain_model.py`, argued case by case in `docs/format.md`.
+
+use crate::line::{Frame, TOKEN, decode, stated_crc, uncovered};
+
+/// What a writer puts first when it finds an unterminated tail: "seen unfinished, closed off".
+pub const CLOSING: &[u8] = b"~\n";
+
+/// A whole record found on a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Where it begins, in bytes from the start of the line.
+    pub at: usize,
+    /// Its text.
+    pub text: &'a [u8],
+    /// Its frame.
+    pub frame: Frame<'a>,
+}
+
+/// What one line holds.
+#[derive(Debug, Default)]
+pub struct Line<'a> {
+    /// The whole records, in order.
+    pub records: Vec<Piece<'a>>,
+    /// How many unfinished writes there are beside them.
+    pub torn: usize,
+    /// Whether the line ends in one of these.
+    pub ends_torn: bool,
+}
+
+/// A whole record with bytes behind it that no writer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailing {
+    /// Where the record begins, in bytes from the start of the line.
+    pub at: usize,
+}
+
+/// Splits a line (without its newline) into records and unfinished writes.
+///
+/// # Errors
+///
+/// [`Trailing`] when a whole record is followed by what nobody writes.
+pub fn split(line: &[u8]) -> Result<Line<'_>, Trailing> {
+    let mut found = Line::default();
+    if line.is_empty() {
+        return Ok(found);
+    }
+    // By far the commonest line is one record and nothing else.
+    if let Some(frame) = decode(line)
+        && find(&line[1..], TOKEN).is_none()
+    {
+        found.records.push(Piece { at: 0, text: line, frame });
+        return Ok(found);
+    }
+    let mut next = find(line, TOKEN);
+    if next != Some(0) {
+        found.torn += 1;
+        found.ends_torn = true;
+    }
+    while let Some(at) = next {
+        next = find(&line[at + 1..], TOKEN).map(|gap| at + 1 + gap);
+        let text = &line[at..next.unwrap_or(line.len())];
+        match piece(text).map_err(|Followed| Trailing { at })? {
+            Some((text, frame)) => {
+                found.records.push(Piece { at, text, frame });
+                found.ends_torn = false;
+            }
+            None => {
+                found.torn += 1;
+                found.ends_torn = true;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a line was closed off by a later writer that saw it unfinished.
+pub fn is_closed_off(line: &[u8]) -> bool {
+    line.ends_with(&CLOSING[..1])
+}
+
+struct Followed;
+
+/// The record in a text that starts with [`TOKEN`]; `None` for an unfinished write.
+///
+/// A record may be followed by what an interrupted or a closing writer leaves: NULs, the mark `~`, the
+/// beginning of [`TOKEN`].
+fn piece(text: &[u8]) -> Result<Option<(&[u8], Frame<'_>)>, Followed> {
+    let mut end = without_nuls(text);
+    if let Some(before) = end.strip_suffix(&CLOSING[..1]) {
+        end = without_nuls(before);
+    }
+    for begun in (0..TOKEN.len()).rev() {
+        if let Some(record) = end.strip_suffix(&TOKEN[..begun]) {
+            let record = without_nuls(record);
+            if let Some(frame) = decode(record) {
+                return Ok(Some((record, frame)));
+            }
+        }
+    }
+    if starts_with_record(end) { Err(Followed) } else { Ok(None) }
+}
+
+/// Whether any beginning of the text is a whole record. One pass: the checksum is carried along.
+fn starts_with_record(text: &[u8]) -> bool {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut hashed = 0;
+    let mut from = 0;
+    while let Some(gap) = find(&text[from..], b"\"}") {
+        let end = from + gap + 2;
+        from = end - 1;
+        let Some(stated) = stated_crc(&text[..end]) else { continue };
+        let covered = end - uncovered();
+        hasher.update(&text[hashed..covered]);
+        hashed = covered;
+        if hasher.clone().finalize() == stated.0 && decode(&text[..end]).is_some() {
+            return true;
+        }
+    }
+    false
+}
+
+fn without_nuls(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    &text[..end]
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text, wanted)
+}

@@ -1,0 +1,231 @@
+//! One segment: its name, its bytes as a chain, and the state that its records amount to.
+
+use arbiter::seq::Seq;
+
+use crate::Damage;
+use crate::chain::{Chain, Flow, Valid};
+use crate::disk::{Dir, Name};
+use crate::line::Crc;
+use crate::mark::Mark;
+use crate::record::{self, Checkpoint, Op, Record};
+use crate::state::State;
+
+/// Bytes that a segment may have. It is sealed long before, unless one record is as long.
+pub const SEGMENT_BYTES_MAX: u64 = 512 << 20;
+
+/// The file of the segment whose root is record `root`.
+pub fn name(root: Seq) -> Name {
+    Name::new(Dir::Journal, format!("{:020}.jsonl", root.get()))
+}
+
+/// The mark file of that segment.
+pub fn mark_name(root: Seq) -> Name {
+    Name::new(Dir::Marks, format!("{:020}", root.get()))
+}
+
+/// The file that says that a sync of that segment failed.
+pub fn poison_name(root: Seq) -> Name {
+    Name::new(Dir::Marks, format!("{:020}.poison", root.get()))
+}
+
+/// The root that a file name of `journal/` (or, without ending, of `marks/`) names.
+pub fn root_of(file: &str) -> Option<Seq> {
+    let digits = file.strip_suffix(".jsonl").unwrap_or(file);
+    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok().and_then(Seq::new))?
+}
+
+/// A segment that has been read.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The position of its root.
+    pub root: Seq,
+    /// Its chain.
+    pub chain: Chain,
+    /// What its records amount to.
+    pub state: State,
+    /// The format version of its root.
+    pub format: String,
+    /// The line of the checkpoint that closes it, without newline.
+    pub seal: Option<Vec<u8>>,
+    /// Bytes of its root's line.
+    pub root_bytes: usize,
+    /// Set when its root was made by a repair: the last record before the damage.
+    pub repaired_after: Option<u64>,
+}
+
+/// What a reader of a segment is shown, record by record.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// Its line.
+    pub text: &'a [u8],
+    /// Byte of the segment at which it begins.
+    pub offset: u64,
+    /// What all records before it amount to; for the root, what the root says.
+    pub before: &'a State,
+    /// Whether it is the root of its segment.
+    pub is_root: bool,
+}
+
+impl Event<'_> {
+    /// Whether it is the root that a repair made: a beginning of its own.
+    pub fn repairs(&self) -> bool {
+        matches!(&self.record.op, Op::Checkpoint(root) if self.is_root && root.repaired_after.is_some())
+    }
+}
+
+impl Segment {
+    /// Reads a segment's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`].
+    pub fn read(root: Seq, bytes: &[u8]) -> Result<Segment, Damage> {
+        Segment::read_with(root, bytes, |_| Ok(()))
+    }
+
+    /// Reads a segment's bytes and shows each valid record.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`], also what `show` returns in words of a record that is wrong.
+    pub fn read_with(
+        root: Seq,
+        bytes: &[u8],
+        mut show: impl FnMut(Event<'_>) -> Result<(), String>,
+    ) -> Result<Segment, Damage> {
+        let file = name(root).to_string();
+        let mut reader = Reader { state: None, format: String::new(), seal: None, root_bytes: 0, repaired_after: None };
+        let mut chain = Chain::new(file.clone(), root);
+        chain.feed(bytes, |valid| {
+            reader.take(&valid, &mut show).map_err(|what| Damage {
+                file: file.clone(),
+                offset: valid.offset,
+                seq: Some(valid.frame.seq.get()),
+                what,
+            })
+        })?;
+        let Reader { state, format, seal, root_bytes, repaired_after } = reader;
+        Ok(Segment { root, chain, state: state.unwrap_or_default(), format, seal, root_bytes, repaired_after })
+    }
+
+    /// Reads on: the bytes that were appended since. Only the chain follows; the state stays what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`].
+    pub fn follow(&mut self, bytes: &[u8]) -> Result<(), Damage> {
+        self.chain.feed(bytes, |valid| {
+            let seals = valid.frame.op == "CHECKPOINT" && is_seal(valid.text);
+            Ok(if seals { Flow::Seals } else { Flow::Goes })
+        })
+    }
+
+    /// Whether it has outgrown its checkpoint, so that reading it for a decision would get dear (promise C1).
+    pub fn has_outgrown(&self) -> bool {
+        let checkpoint = self.root_bytes as u64;
+        self.chain.bytes() > (checkpoint * OUTGROWN_FACTOR).max(OUTGROWN_BYTES_MIN)
+    }
+
+    /// Compares the segment with its high-water mark, which must have been read before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`] when an acknowledged record is missing or another one stands in its place.
+    pub fn check_mark(&self, mark: Option<Mark>) -> Result<(), Damage> {
+        let (Some(mark), Some(head)) = (mark, self.chain.head()) else { return Ok(()) };
+        let what = if mark.seq > head.seq {
+            "it was acknowledged and is not there: the end was cut off, or an older copy was put here"
+        } else if mark.seq >= self.root && !self.chain.has(mark.seq, mark.crc) {
+            "it is not the record that was acknowledged under this number"
+        } else {
+            return Ok(());
+        };
+        let file = name(self.root).to_string();
+        Err(Damage { file, offset: self.chain.bytes(), seq: Some(mark.seq.get()), what: what.into() })
+    }
+
+    /// The position and checksum of the record that closes it.
+    pub fn seal_seq(&self) -> Option<(Seq, Crc)> {
+        self.seal.as_ref()?;
+        self.chain.head().map(|head| (head.seq, head.crc))
+    }
+}
+
+/// The damage of a segment that is not there although records of it were acknowledged.
+pub(crate) fn missing(root: Seq) -> Damage {
+    let what = "the segment was in use and is missing".into();
+    Damage { file: name(root).to_string(), offset: 0, seq: Some(root.get()), what }
+}
+
+/// A segment is sealed when it has this many times the bytes of its checkpoint, ...
+const OUTGROWN_FACTOR: u64 = 4;
+/// ... but never with fewer bytes than this.
+pub const OUTGROWN_BYTES_MIN: u64 = 64 << 10;
+
+fn is_seal(text: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Seal {
+        seal: bool,
+    }
+    serde_json::from_slice::<Seal>(text).is_ok_and(|checkpoint| checkpoint.seal)
+}
+
+struct Reader {
+    state: Option<State>,
+    format: String,
+    seal: Option<Vec<u8>>,
+    root_bytes: usize,
+    repaired_after: Option<u64>,
+}
+
+impl Reader {
+    fn take(
+        &mut self,
+        valid: &Valid<'_>,
+        show: &mut impl FnMut(Event<'_>) -> Result<(), String>,
+    ) -> Result<Flow, String> {
+        let &Valid { offset, text, frame } = valid;
+        let op = record::decode(&frame, text).map_err(|error| error.to_string())?;
+        let record = Record { seq: frame.seq, ts: frame.ts, nonce: frame.nonce, op };
+        let Some(state) = &mut self.state else {
+            let Op::Checkpoint(root) = &record.op else {
+                return Err("the root of the segment is not a checkpoint".into());
+            };
+            if !root.seal && frame.prev != Crc::NONE {
+                return Err("the root of the segment is neither the first record of all nor a seal".into());
+            }
+            self.root_bytes = text.len();
+            self.format = root.format.clone();
+            self.repaired_after = root.repaired_after;
+            let before = State::restore((**root).clone())?;
+            show(Event { record: &record, text, offset, before: &before, is_root: true })?;
+            self.state = Some(before);
+            return Ok(Flow::Goes);
+        };
+        show(Event { record: &record, text, offset, before: state, is_root: false })?;
+        if let Op::Checkpoint(said) = &record.op {
+            contradiction(state, said)?;
+            if said.seal {
+                self.seal = Some(text.to_vec());
+                return Ok(Flow::Seals);
+            }
+            return Ok(Flow::Goes);
+        }
+        state.apply(&record)?;
+        Ok(Flow::Goes)
+    }
+}
+
+/// A checkpoint must say what the records before it say, or a lease could be lost in it without a word.
+fn contradiction(state: &State, said: &Checkpoint) -> Result<(), String> {
+    if said.repaired_after.is_some() {
+        return Ok(());
+    }
+    let ours = state.checkpoint(said.seal);
+    if ours.leases != said.leases || ours.policy != said.policy || ours.counters != said.counters {
+        return Err("the checkpoint does not say what the records before it amount to".into());
+    }
+    Ok(())
+}

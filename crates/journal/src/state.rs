@@ -1,0 +1,267 @@
+//! What the records amount to: the live set and what must survive with it.
+//!
+//! The fold is structural: it takes each record at its word and decides nothing. A record that cannot have
+//! happened (a lane granted twice, a lease given back that does not live) is damage, never skipped.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use arbiter::evidence::ProcessIdentity;
+use arbiter::lease::{Halted, Lease, LiveSet, Standing};
+use arbiter::policy::Policy;
+use arbiter::request::{PROCESSES_MAX, Request, RequestId};
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::Timestamp;
+use arbiter::verdict::Verdict;
+use serde_json::{Map, Value};
+
+use crate::record::{
+    Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, KeptLease, Op, Record, Refuse,
+};
+
+/// How many answers are kept for requests that may be repeated; those of live leases are kept beyond that.
+pub const ANSWERS_MAX: usize = 128;
+/// How many ended leases are remembered, so that a late holder is told what became of its lease.
+pub const ENDED_MAX: usize = 64;
+
+/// The fold of a journal up to some record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The live leases.
+    pub live: LiveSet,
+    /// The policy of the day.
+    pub policy: Policy,
+    /// What has happened so far.
+    pub counters: Counters,
+    extra: BTreeMap<LeaseId, Map<String, Value>>,
+    answered: VecDeque<Answer>,
+    ended: VecDeque<Ended>,
+}
+
+impl State {
+    /// Goes back to what a checkpoint says.
+    ///
+    /// # Errors
+    ///
+    /// In words, when the checkpoint contradicts itself.
+    pub fn restore(checkpoint: Checkpoint) -> Result<State, String> {
+        let mut state = State {
+            live: LiveSet::default(),
+            policy: checkpoint.policy,
+            counters: checkpoint.counters,
+            extra: BTreeMap::new(),
+            answered: checkpoint.answered.into(),
+            ended: checkpoint.ended.into(),
+        };
+        for KeptLease { lease, extra } in checkpoint.leases {
+            state.admit(lease, extra)?;
+        }
+        Ok(state)
+    }
+
+    /// The checkpoint that says what this state is.
+    pub fn checkpoint(&self, seal: bool) -> Checkpoint {
+        let kept = |lease: &Lease| KeptLease {
+            lease: lease.clone(),
+            extra: self.extra.get(&lease.lease).cloned().unwrap_or_default(),
+        };
+        Checkpoint {
+            format: FORMAT.into(),
+            seal,
+            repaired_after: None,
+            leases: self.live.iter().map(kept).collect(),
+            policy: self.policy.clone(),
+            counters: self.counters.clone(),
+            answered: self.answered.iter().cloned().collect(),
+            ended: self.ended.iter().cloned().collect(),
+        }
+    }
+
+    /// Takes one more record into account.
+    ///
+    /// # Errors
+    ///
+    /// In words, when it cannot have happened after what came before. The state is then of no more use.
+    pub fn apply(&mut self, record: &Record) -> Result<(), String> {
+        let Record { seq, ts, ref op, .. } = *record;
+        match op {
+            Op::Checkpoint(_) | Op::Unknown(_) => {}
+            Op::Acquire(body) => {
+                self.counters.grants += 1;
+                self.counters.forced += u64::from(body.request.force);
+                let verdict = || Verdict::Grant(body.verdict.clone());
+                self.answer(&body.request, seq, verdict);
+                self.admit(lease_of(seq, body), body.extra.clone())?;
+            }
+            Op::Refuse(body) => {
+                let Refuse { request, verdict, .. } = &**body;
+                self.counters.refusals += 1;
+                self.answer(request, seq, || Verdict::Refuse(verdict.clone()));
+            }
+            Op::Release(body) => {
+                self.counters.releases += 1;
+                self.end(body.lease, body.fence, None, seq)?;
+            }
+            Op::Scavenge(body) => {
+                match body.why {
+                    Standing::Dead => self.counters.dead += 1,
+                    Standing::Expired | Standing::Held => self.counters.expired += 1,
+                }
+                self.end(body.lease, body.fence, Some(body.why), seq)?;
+            }
+            Op::Heartbeat(body) => {
+                self.counters.heartbeats += 1;
+                self.change(body.lease, body.fence, |lease| {
+                    lease.heartbeat_at = lease.heartbeat_at.max(ts);
+                    lease.clock = Some(body.clock.clone());
+                })?;
+            }
+            Op::Adopt(body) => {
+                self.counters.adopts += 1;
+                self.change(body.lease, body.fence, |lease| {
+                    lease.owner = body.owner.clone();
+                    lease.fence = Fence::from(seq);
+                    lease.heartbeat_at = lease.heartbeat_at.max(ts);
+                    lease.clock = Some(body.clock.clone());
+                    attach(&mut lease.processes, &body.processes);
+                })?;
+            }
+            Op::Halt(body) => {
+                self.counters.halts += 1;
+                let by_lane = || body.lane.as_ref().and_then(|lane| self.live.in_lane(lane)).map(|lease| lease.lease);
+                if let Some(id) = body.lease.or_else(by_lane) {
+                    let halted = Halted { handle: body.handle.as_str().into(), at: ts };
+                    self.live.update(id, |lease| lease.halted = Some(halted));
+                }
+            }
+            Op::Spawn(_) => self.counters.spawns += 1,
+            Op::Policy(body) => self.policy = body.policy.clone(),
+            Op::Repair(_) => self.counters.repairs += 1,
+        }
+        Ok(())
+    }
+
+    /// The first answer to a request that the caller gave this name.
+    pub fn answer_to(&self, request_id: &RequestId) -> Option<&Answer> {
+        self.answered.iter().find(|answer| answer.request_id == *request_id)
+    }
+
+    /// How a lease ended, if that was lately; `None` also for one that never was.
+    pub fn ended(&self, lease: LeaseId) -> Option<&Ended> {
+        self.ended.iter().rev().find(|ended| ended.lease == lease)
+    }
+
+    /// The leases that ended lately, the latest first.
+    pub fn ended_lately(&self) -> impl Iterator<Item = &Ended> {
+        self.ended.iter().rev()
+    }
+
+    /// Lets a lease live that no record granted: one that stands in for what a repair could not read.
+    pub(crate) fn admit(&mut self, lease: Lease, extra: Map<String, Value>) -> Result<(), String> {
+        let id = lease.lease;
+        self.live
+            .insert(lease)
+            .map_err(|lease| format!("it grants lane `{}` or number {} a second time", lease.lane, lease.lease))?;
+        if !extra.is_empty() {
+            self.extra.insert(id, extra);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: LeaseId, fence: Fence, evicted: Option<Standing>, at: Seq) -> Result<(), String> {
+        self.known(id, fence)?;
+        if let Some(lease) = self.live.remove(id) {
+            self.extra.remove(&id);
+            let Lease { lane, owner, .. } = lease;
+            self.ended.push_back(Ended { lease: id, fence, lane, owner, evicted, at });
+            if self.ended.len() > ENDED_MAX {
+                self.ended.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, id: LeaseId, fence: Fence, change: impl FnOnce(&mut Lease)) -> Result<(), String> {
+        self.known(id, fence)?;
+        self.live.update(id, change);
+        Ok(())
+    }
+
+    fn known(&self, id: LeaseId, fence: Fence) -> Result<(), String> {
+        match self.live.get(id) {
+            Some(lease) if lease.fence == fence => Ok(()),
+            Some(lease) => Err(format!("it names lease {id} with fence {fence}, which is {}", lease.fence)),
+            None => Err(format!("it names lease {id}, which does not live")),
+        }
+    }
+
+    fn answer(&mut self, request: &Request, at: Seq, verdict: impl FnOnce() -> Verdict) {
+        let Some(request_id) = request.request_id.clone() else { return };
+        self.answered.push_back(Answer { request_id, at, asked: fingerprint(request), verdict: verdict() });
+        if self.answered.len() > ANSWERS_MAX {
+            let lives = |answer: &Answer| self.live.get(LeaseId::from(answer.at)).is_some();
+            let oldest = self.answered.iter().position(|answer| !lives(answer));
+            self.answered.remove(oldest.unwrap_or(0));
+        }
+    }
+}
+
+/// What tells one request from another under the same name: who asked for which lane and region. The process
+/// that asks and the time may differ when a request is repeated.
+pub fn fingerprint(request: &Request) -> u32 {
+    let asked = (&request.owner, &request.lane, &request.tree, &request.read);
+    crc32fast::hash(&serde_json::to_vec(&asked).unwrap_or_default())
+}
+
+/// The lease that an ACQUIRE brought into being.
+fn lease_of(seq: Seq, body: &Acquire) -> Lease {
+    let Acquire { request, evidence, verdict, .. } = body;
+    let imported = request.imported.as_ref();
+    Lease {
+        lease: LeaseId::from(seq),
+        fence: Fence::from(seq),
+        lane: verdict.lane.clone(),
+        owner: verdict.owner.clone(),
+        tree: verdict.tree.clone(),
+        read: verdict.read.clone(),
+        acquired_at: verdict.acquired_at,
+        heartbeat_at: imported.map_or(verdict.acquired_at, |imported| imported.heartbeat_at),
+        clock: imported.is_none().then(|| evidence.clock.clone()),
+        ttl: verdict.ttl,
+        processes: request.processes.clone(),
+        halted: None,
+        run_id: request.run_id.clone(),
+        why: request.why.clone(),
+        labels: request.labels.clone(),
+        request_id: request.request_id.clone(),
+    }
+}
+
+fn attach(processes: &mut Vec<ProcessIdentity>, more: &[ProcessIdentity]) {
+    for process in more {
+        if !processes.contains(process) && processes.len() < PROCESSES_MAX {
+            processes.push(process.clone());
+        }
+    }
+}
+
+/// The moment after which nothing is taken into account: for looking back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Up to and with this record.
+    Seq(Seq),
+    /// Up to and with the last record that is not later than this.
+    Time(Timestamp),
+    /// Everything.
+    Now,
+}
+
+impl Until {
+    /// Whether a record comes after the moment.
+    pub fn is_past(self, seq: Seq, ts: Timestamp) -> bool {
+        match self {
+            Until::Seq(last) => seq > last,
+            Until::Time(last) => ts > last,
+            Until::Now => false,
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The present of a journal, and the one way to change it.
+//!
+//! [`Store`] is the seam: load, decide outside, append if the head is still the one that was loaded, make it
+//! durable, report. A second store on an existing distributed engine can stand behind it. [`FileStore`] is
+//! the one on a directory.
+//!
+//! The mutex is not here. It makes writers fast; that they are right comes from the chain alone.
+
+use arbiter::seq::Seq;
+use arbiter::time::Timestamp;
+
+use crate::chain::Head;
+use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
+use crate::history::{highest_marked, mark_of, roots};
+use crate::line::{self, Crc, Stamp};
+use crate::mark::Mark;
+use crate::record::{self, FORMAT, Op};
+use crate::scan::CLOSING;
+use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
+use crate::state::State;
+use crate::JournalError;
+
+/// What a write says of itself beside its records.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// When it is made. Records never get an earlier time than their predecessors.
+    pub ts: Timestamp,
+    /// A number that no other write has: 64 random bits.
+    pub nonce: u64,
+}
+
+/// What became of an attempt to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The records are valid. They are durable once [`Store::commit`] returns.
+    Valid {
+        /// Position of the first of them.
+        first: Seq,
+        /// The last of them.
+        head: Head,
+    },
+    /// Somebody else was first: load again and decide again.
+    Conflict,
+}
+
+/// Where decisions are kept. One value serves one attempt after another of one caller.
+pub trait Store {
+    /// Reads the present; `None` while the store has no record yet.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]; on damage nothing may be granted.
+    fn load(&mut self) -> Result<Option<&State>, JournalError>;
+
+    /// Loads for writing: makes the first record where there is none, finishes a half-done rotation, leaves
+    /// a segment of which a sync failed.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]; [`JournalError::Newer`] when the store is not ours to write to.
+    fn prepare(&mut self, writing: Writing) -> Result<&State, JournalError>;
+
+    /// The head that was loaded last.
+    fn head(&self) -> Option<Head>;
+
+    /// Appends records in one write if the head is still the one that was loaded. They must be a correct
+    /// history after every prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]; then none of the records counts as reported, and the next load tells what is there.
+    fn append_if(&mut self, writing: Writing, ops: &[Op]) -> Result<Appended, JournalError>;
+
+    /// Makes what was appended durable. Call it without the mutex: one sync serves many writers.
+    ///
+    /// Returns what kept the high-water mark from being raised, if anything did: the records are durable all
+    /// the same, only the second witness is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::NotDurable`]; never call it again for the same records.
+    fn commit(&mut self) -> Result<Option<DiskError>, JournalError>;
+}
+
+/// A store in a directory.
+#[derive(Debug)]
+pub struct FileStore<D: Disk> {
+    disk: D,
+    access: Access,
+    present: Option<Present<D>>,
+    unsynced: Option<Mark>,
+}
+
+#[derive(Debug)]
+struct Present<D: Disk> {
+    segment: Segment,
+    file: D::File,
+    name: Name,
+    poisoned: bool,
+}
+
+/// The file that tells which segment to try first. Only a hint: see [`FileStore::load`].
+fn hint_name() -> Name {
+    Name::new(Dir::Top, "active")
+}
+
+impl<D: Disk> FileStore<D> {
+    /// A store on `disk`, for reading alone or for both.
+    pub fn new(disk: D, access: Access) -> FileStore<D> {
+        FileStore { disk, access, present: None, unsynced: None }
+    }
+
+    /// The disk it is on.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// The segment that was loaded last.
+    pub fn segment(&self) -> Option<&Segment> {
+        self.present.as_ref().map(|present| &present.segment)
+    }
+
+    /// Whether a sync of the active segment has failed and no writer has left it yet.
+    pub fn is_poisoned(&self) -> bool {
+        self.present.as_ref().is_some_and(|present| present.poisoned)
+    }
+
+    /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`].
+    pub fn seal(&mut self, writing: Writing) -> Result<bool, JournalError> {
+        self.prepare(writing)?;
+        self.seal_loaded(writing)
+    }
+
+    /// As [`FileStore::seal`], if the active segment has outgrown its checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`].
+    pub fn seal_if_outgrown(&mut self, writing: Writing) -> Result<bool, JournalError> {
+        self.prepare(writing)?;
+        match self.segment() {
+            Some(segment) if segment.has_outgrown() => self.seal_loaded(writing),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the active segment, as loaded and appended to, has outgrown its checkpoint.
+    pub fn has_outgrown(&self) -> bool {
+        self.segment().is_some_and(Segment::has_outgrown)
+    }
+
+    fn seal_loaded(&mut self, writing: Writing) -> Result<bool, JournalError> {
+        let Some(present) = &self.present else { return Ok(false) };
+        let seal = Op::Checkpoint(Box::new(present.segment.state.checkpoint(true)));
+        if self.append_unguarded(writing, &[seal])? == Appended::Conflict {
+            return Ok(false);
+        }
+        self.reload()?;
+        self.finish_rotation()?;
+        Ok(true)
+    }
+
+    fn reload(&mut self) -> Result<(), JournalError> {
+        self.present = self.find_present()?;
+        Ok(())
+    }
+
+    /// The active segment. The hint is tried first; the directory is the authority.
+    ///
+    /// A segment without seal is the active one, wherever its name came from: a successor is made only after
+    /// the seal is in its predecessor, and seals are for ever. So a stale hint leads forward to the right
+    /// segment, and whatever else is wrong with it sends the reader to the directory.
+    fn find_present(&self) -> Result<Option<Present<D>>, JournalError> {
+        if let Some(root) = self.hint()? {
+            match self.follow_from(root) {
+                Ok(Some(present)) if !present.awaits_successor() => return Ok(Some(present)),
+                Ok(_) | Err(JournalError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let highest = roots(&self.disk)?.last().copied();
+        let marked = highest_marked(&self.disk)?;
+        let Some(root) = highest else {
+            return match marked {
+                None => Ok(None),
+                Some(root) => Err(damaged_missing(root)),
+            };
+        };
+        if let Some(marked) = marked.filter(|&marked| marked > root) {
+            return Err(damaged_missing(marked));
+        }
+        let present = self.follow_from(root)?;
+        present.map_or_else(|| Err(damaged_missing(root)), |present| Ok(Some(present)))
+    }
+
+    /// Reads the segment of `root`, or of its latest successor; `None` when it is not there.
+    fn follow_from(&self, mut root: Seq) -> Result<Option<Present<D>>, JournalError> {
+        let mut found = None;
+        loop {
+            // The mark before the segment: so a writer who was faster is never accused.
+            let mark = mark_of(&self.disk, root)?;
+            let name = segment::name(root);
+            let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
+            let bytes = self.disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
+            let segment = Segment::read(root, &bytes).map_err(JournalError::Damaged)?;
+            segment.check_mark(mark).map_err(JournalError::Damaged)?;
+            let successor = segment.seal_seq().map(|(seq, _)| seq);
+            let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
+            found = Some(Present { segment, file, name, poisoned });
+            match successor {
+                Some(next) => root = next,
+                None => return Ok(found),
+            }
+        }
+    }
+
+    fn hint(&self) -> Result<Option<Seq>, JournalError> {
+        let name = hint_name();
+        let Some(file) = self.disk.open(&name, Access::Read)? else { return Ok(None) };
+        let bytes = self.disk.read(&file, &name, 0, 64)?;
+        Ok(std::str::from_utf8(&bytes).ok().and_then(|text| segment::root_of(text.trim_end())))
+    }
+
+    /// Makes the successor of a sealed segment: the same bytes, whoever does it.
+    fn finish_rotation(&mut self) -> Result<(), JournalError> {
+        let Some(present) = &self.present else { return Ok(()) };
+        let (Some(seal), Some((next, crc))) = (&present.segment.seal, present.segment.seal_seq()) else {
+            return Ok(());
+        };
+        // A segment is synced before its successor exists. Where a sync has failed before, another one that
+        // succeeds proves nothing; the synced checkpoint in the successor is what counts then.
+        if let Err(source) = self.disk.sync(&present.file, &present.name)
+            && !present.poisoned
+        {
+            return Err(self.poison(present, source));
+        }
+        let mut line = seal.clone();
+        line.push(b'\n');
+        self.disk.publish(&segment::name(next), &line, Durability::Synced)?;
+        self.disk.append_or_create(&segment::mark_name(next), Mark { seq: next, crc }.encode().as_bytes())?;
+        self.point_at(next);
+        self.reload()
+    }
+
+    /// Raises the hint. It may fail or be late: it is only a hint.
+    pub(crate) fn point_at(&self, root: Seq) {
+        let text = format!("{:020}\n", root.get());
+        let _only_a_hint = self.disk.replace(&hint_name(), text.as_bytes());
+    }
+
+    /// Leaves word that the segment's bytes may not survive, although they can be read now.
+    fn poison(&self, present: &Present<D>, source: DiskError) -> JournalError {
+        let path = source.path.clone();
+        let name = segment::poison_name(present.segment.root);
+        // If even this fails there is nobody left to tell but the caller.
+        let _told = self.disk.publish(&name, b"a sync of this segment failed\n", Durability::Synced);
+        JournalError::NotDurable { path, source }
+    }
+
+    fn append_unguarded(&mut self, writing: Writing, ops: &[Op]) -> Result<Appended, JournalError> {
+        let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
+        let chain = &present.segment.chain;
+        let head = chain.head().expect("a chain that was read has a root");
+        let had_open_tail = chain.has_open_tail();
+        let (blob, records) = encode(head, had_open_tail, writing, ops)?;
+        let Some(&last) = records.last() else { return Ok(Appended::Conflict) };
+        let from = chain.bytes();
+        let taken = self.disk.append(&present.file, &present.name, blob.as_bytes())?;
+
+        // Only what is read back counts.
+        if had_open_tail {
+            let bytes = self.disk.read(&present.file, &present.name, 0, SEGMENT_BYTES_MAX)?;
+            present.segment = Segment::read(present.segment.root, &bytes).map_err(JournalError::Damaged)?;
+        } else {
+            let bytes = self.disk.read(&present.file, &present.name, from, SEGMENT_BYTES_MAX)?;
+            present.segment.follow(&bytes).map_err(JournalError::Damaged)?;
+        }
+        if !present.segment.chain.has(last.seq, last.crc) {
+            if taken < blob.len() {
+                let what = format!("only {taken} of {} bytes were taken", blob.len());
+                let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
+                let path = present.name.to_string().into();
+                return Err(DiskError { what: "append to", path, source }.into());
+            }
+            return Ok(Appended::Conflict);
+        }
+        if !self.disk.is_at(&present.file, &present.name)? {
+            return Ok(Appended::Conflict);
+        }
+        self.unsynced = Some(Mark { seq: last.seq, crc: last.crc });
+        let first = records.first().map_or(last.seq, |first| first.seq);
+        Ok(Appended::Valid { first, head: last })
+    }
+}
+
+impl<D: Disk> Present<D> {
+    /// Whether a rotation was begun here and its second half is missing.
+    fn awaits_successor(&self) -> bool {
+        self.segment.seal.is_some()
+    }
+}
+
+impl<D: Disk> Store for FileStore<D> {
+    fn load(&mut self) -> Result<Option<&State>, JournalError> {
+        self.reload()?;
+        Ok(self.segment().map(|segment| &segment.state))
+    }
+
+    fn prepare(&mut self, writing: Writing) -> Result<&State, JournalError> {
+        self.reload()?;
+        loop {
+            let Some(present) = &self.present else {
+                self.begin(writing)?;
+                continue;
+            };
+            if is_newer(&present.segment.format) {
+                let found = present.segment.format.clone();
+                return Err(JournalError::Newer { found, ours: FORMAT.into() });
+            }
+            if present.awaits_successor() {
+                self.finish_rotation()?;
+            } else if present.poisoned {
+                self.seal_loaded(writing)?;
+            } else {
+                break;
+            }
+        }
+        Ok(self.segment().map(|segment| &segment.state).expect("the loop ends with a segment"))
+    }
+
+    fn head(&self) -> Option<Head> {
+        self.segment().and_then(|segment| segment.chain.head())
+    }
+
+    fn append_if(&mut self, writing: Writing, ops: &[Op]) -> Result<Appended, JournalError> {
+        self.append_unguarded(writing, ops)
+    }
+
+    fn commit(&mut self) -> Result<Option<DiskError>, JournalError> {
+        let (Some(present), Some(mark)) = (&self.present, self.unsynced.take()) else { return Ok(None) };
+        if let Err(source) = self.disk.sync(&present.file, &present.name) {
+            return Err(self.poison(present, source));
+        }
+        let raised = self.disk.append_or_create(&segment::mark_name(present.segment.root), mark.encode().as_bytes());
+        Ok(raised.err())
+    }
+}
+
+impl<D: Disk> FileStore<D> {
+    /// Makes the first record of all. Of two who try, one makes it and both use it.
+    fn begin(&mut self, writing: Writing) -> Result<(), JournalError> {
+        let genesis = Op::Checkpoint(Box::new(State::default().checkpoint(false)));
+        let (name, body) = record::encode(&genesis);
+        let stamp = Stamp { seq: Seq::FIRST, ts: writing.ts, nonce: writing.nonce, prev: Crc::NONE };
+        let (line, _) = line::encode(stamp, name, &body);
+        match self.disk.publish(&segment::name(Seq::FIRST), format!("{line}\n").as_bytes(), Durability::Synced)? {
+            Published::Created => self.point_at(Seq::FIRST),
+            Published::Exists => {}
+        }
+        self.reload()
+    }
+}
+
+/// The bytes of one write, and the heads after each of its records.
+fn encode(
+    head: Head,
+    close_tail: bool,
+    writing: Writing,
+    ops: &[Op],
+) -> Result<(String, Vec<Head>), JournalError> {
+    let mut blob = String::new();
+    if close_tail {
+        blob.push_str(std::str::from_utf8(CLOSING).unwrap_or_default());
+    }
+    let mut records = Vec::with_capacity(ops.len());
+    let ts = writing.ts.max(head.ts);
+    let mut last = head;
+    for op in ops {
+        let seq = last.seq.next().ok_or(JournalError::Full)?;
+        let (name, body) = record::encode(op);
+        let (line, crc) = line::encode(Stamp { seq, ts, nonce: writing.nonce, prev: last.crc }, name, &body);
+        blob.push_str(&line);
+        blob.push('\n');
+        last = Head { seq, crc, ts };
+        records.push(last);
+    }
+    Ok((blob, records))
+}
+
+fn damaged_missing(root: Seq) -> JournalError {
+    JournalError::Damaged(segment::missing(root))
+}
+
+/// Whether a format version is of a newer major than ours; what cannot be read counts as newer.
+fn is_newer(format: &str) -> bool {
+    let major = |format: &str| format.split('.').next().and_then(|major| major.parse::<u64>().ok());
+    match (major(format), major(FORMAT)) {
+        (Some(theirs), Some(ours)) => theirs > ours,
+        _ => true,
+    }
+}

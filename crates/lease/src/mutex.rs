@@ -1,0 +1,259 @@
+//! The store's mutex: it makes writers fast, and nothing depends on it for being right.
+//!
+//! Two files. `queue` is never removed; callers queue up on its `flock`, in the kernel, and a dead one leaves
+//! the queue by dying. `mutex` says who is inside, is published whole or not at all, and outlives a holder
+//! that was killed; only the head of the queue ever touches it, so replacing exactly the value that was judged
+//! stale is a comparison and a rename.
+//!
+//! A stopped process may keep the queue. Whoever has waited for the TTL without seeing the holder change goes
+//! on without the mutex: the chain of the journal voids what a sleeper writes later.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use arbiter::evidence::{Liveness, ProcessIdentity};
+use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, RealDisk};
+use serde::{Deserialize, Serialize};
+
+use crate::process::{self, Here};
+
+/// How long a holder may be inside before others go on without it.
+pub const TTL_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a caller waits for the mutex altogether.
+pub const BUDGET_DEFAULT: Duration = Duration::from_secs(30);
+/// Bytes that a mutex file may have.
+const HOLDER_BYTES_MAX: u64 = 16 << 10;
+
+/// The two times that matter.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// `LEASE_LANE_MUTEX_TTL`.
+    pub ttl: Duration,
+    /// `LEASE_LANE_MUTEX_BUDGET`.
+    pub budget: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { ttl: TTL_DEFAULT, budget: BUDGET_DEFAULT }
+    }
+}
+
+/// Who is inside, as the mutex file says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// A number that no other entry has.
+    pub nonce: String,
+    /// The owner on whose behalf.
+    pub owner: String,
+    /// The process.
+    pub process: Option<ProcessIdentity>,
+    /// Since when, by the wall clock.
+    pub since: String,
+}
+
+/// Why the mutex could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MutexError {
+    /// The budget ran out; nothing was decided.
+    #[error("the store `{}` was busy for {} ms{}", path.display(), waited.as_millis(), by(holder.as_deref()))]
+    Busy {
+        /// The store.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+        /// Who was inside last, where that could be seen.
+        holder: Option<Box<Holder>>,
+    },
+    /// The disk said no.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+fn by(holder: Option<&Holder>) -> String {
+    let Some(holder) = holder else { return String::new() };
+    let pid = holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
+    let owner = arbiter::text::shown(&holder.owner, 100);
+    format!(": pid {pid} of `{owner}` has been inside since {}", holder.since)
+}
+
+impl MutexError {
+    /// What the reader can do now.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            MutexError::Busy { holder, .. } => {
+                let process = holder.as_ref().and_then(|holder| holder.process.as_ref());
+                let look = process.map_or_else(String::new, |process| format!("see what it does: ps -fp {}; or ", process.pid));
+                Some(format!("{look}wait longer: LEASE_LANE_MUTEX_BUDGET=2m"))
+            }
+            MutexError::Disk(error) => error.hint(),
+        }
+    }
+}
+
+/// The right to write at full speed. Given back when it is dropped.
+#[derive(Debug)]
+pub struct Guard<'d> {
+    inside: Option<(&'d RealDisk, Holder, File)>,
+}
+
+impl Guard<'_> {
+    /// Whether this caller goes on without the mutex because a holder did not get on.
+    pub fn is_bypass(&self) -> bool {
+        self.inside.is_none()
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let Some((disk, me, queue)) = self.inside.take() else { return };
+        // Only our own entry is removed; what cannot be removed is stale as soon as this process is gone.
+        if read_holder(disk).ok().flatten().is_some_and(|there| there.nonce == me.nonce) {
+            let _stale_later = disk.remove(&mutex_name());
+        }
+        drop(queue);
+    }
+}
+
+fn mutex_name() -> Name {
+    Name::new(Dir::Top, "mutex")
+}
+
+fn queue_name() -> Name {
+    Name::new(Dir::Top, "queue")
+}
+
+/// Enters the mutex, waiting in the kernel, at most for the budget.
+///
+/// # Errors
+///
+/// [`MutexError::Busy`] when the budget ran out; [`MutexError::Disk`].
+pub fn enter<'d>(disk: &'d RealDisk, me: Holder, patience: Patience) -> Result<Guard<'d>, MutexError> {
+    let began = Instant::now();
+    let Some(queue) = head_of_queue(disk, patience, began)? else { return Ok(Guard { inside: None }) };
+    let entry = serde_json::to_vec(&me).unwrap_or_default();
+    let mut seen = Unchanged::default();
+    loop {
+        if disk.publish(&mutex_name(), &entry, Durability::None)? == Published::Created {
+            break;
+        }
+        let Some(there) = read_holder(disk)? else { continue };
+        if is_gone(&there) || seen.is_unchanged_for(patience.ttl, Some(&there)) {
+            // We are the head of the queue, so nobody else replaces it between this look and the rename.
+            if read_holder(disk)?.as_ref() == Some(&there) {
+                disk.replace(&mutex_name(), &entry)?;
+                break;
+            }
+            continue;
+        }
+        // Somebody alive is inside without being the head of the queue: a file system without `flock`.
+        if began.elapsed() >= patience.budget {
+            return Err(busy(disk, began, Some(there)));
+        }
+        std::thread::sleep(Duration::from_millis(20).min(patience.ttl));
+    }
+    Ok(Guard { inside: Some((disk, me, queue)) })
+}
+
+/// Who is inside now, for those who are told that the store is busy.
+///
+/// # Errors
+///
+/// [`DiskError`] when the mutex file cannot be read.
+pub fn read_holder(disk: &RealDisk) -> Result<Option<Holder>, DiskError> {
+    let name = mutex_name();
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    let bytes = disk.read(&file, &name, 0, HOLDER_BYTES_MAX)?;
+    let unreadable = || Holder {
+        nonce: String::from_utf8_lossy(&bytes).into_owned(),
+        owner: "somebody who left no readable entry".into(),
+        process: None,
+        since: "an unknown time".into(),
+    };
+    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable())))
+}
+
+/// Whether the holder is provably gone: its entry may be taken over at once.
+fn is_gone(holder: &Holder) -> bool {
+    let process = holder.process.as_ref();
+    process.is_some_and(|process| process::probe(process, Here::this()).alive == Liveness::No)
+}
+
+/// The lock on the queue; `None` when the TTL went by without the holder changing.
+fn head_of_queue(disk: &RealDisk, patience: Patience, began: Instant) -> Result<Option<File>, MutexError> {
+    let queue = disk.open_or_make(&queue_name())?;
+    match fs4::FileExt::try_lock(&queue) {
+        Ok(()) => return Ok(Some(queue)),
+        Err(fs4::TryLockError::WouldBlock) => {}
+        Err(fs4::TryLockError::Error(source)) => return Err(lock_failed(disk, source).into()),
+    }
+    // `flock` knows no deadline: another thread blocks in it, this one watches the clock. If this one gives
+    // up, the lock falls back to the queue as soon as the other gets it.
+    let queued = lock_elsewhere(queue);
+    let mut seen = Unchanged::default();
+    loop {
+        let left = patience.budget.saturating_sub(began.elapsed());
+        let look_again = (patience.ttl / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        match queued.recv_timeout(left.min(look_again)) {
+            Ok(Ok(queue)) => return Ok(Some(queue)),
+            Ok(Err(source)) => return Err(lock_failed(disk, source).into()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(lock_failed(disk, std::io::Error::other("the waiting thread ended")).into());
+            }
+        }
+        let there = read_holder(disk)?;
+        if began.elapsed() >= patience.budget {
+            return Err(busy(disk, began, there));
+        }
+        if seen.is_unchanged_for(patience.ttl, there.as_ref()) {
+            return Ok(None);
+        }
+    }
+}
+
+fn lock_elsewhere(queue: File) -> Receiver<std::io::Result<File>> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let locked = loop {
+            match fs4::FileExt::lock(&queue) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                locked => break locked,
+            }
+        };
+        // Nobody may be listening any more; dropping the file gives the lock back.
+        let _heard = send.send(locked.map(|()| queue));
+    });
+    receive
+}
+
+fn lock_failed(disk: &RealDisk, source: std::io::Error) -> DiskError {
+    DiskError { what: "lock", path: disk.path().join(queue_name().file), source }
+}
+
+fn busy(disk: &RealDisk, began: Instant, holder: Option<Holder>) -> MutexError {
+    MutexError::Busy { path: disk.path().to_owned(), waited: began.elapsed(), holder: holder.map(Box::new) }
+}
+
+/// Since when the same holder has been seen inside. Nobody inside counts as a holder too: a process may have
+/// been stopped between the queue and its entry.
+#[derive(Debug, Default)]
+struct Unchanged {
+    seen: Option<(Option<String>, Instant)>,
+}
+
+impl Unchanged {
+    fn is_unchanged_for(&mut self, ttl: Duration, holder: Option<&Holder>) -> bool {
+        let nonce = holder.map(|holder| holder.nonce.clone());
+        match &self.seen {
+            Some((before, since)) if *before == nonce => since.elapsed() >= ttl,
+            _ => {
+                self.seen = Some((nonce, Instant::now()));
+                false
+            }
+        }
+    }
+}

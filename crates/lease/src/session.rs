@@ -1,0 +1,205 @@
+//! Read, arbitrate, append: the one way in which anything is decided and written.
+//!
+//! A session has no admission rule of its own. It enters the mutex, loads, lets a pure function look at the
+//! state and say which records to write, appends them if the head is still the same, leaves the mutex, syncs,
+//! and only then reports. When somebody else was first it starts over.
+
+mod acquire;
+mod error;
+mod holder;
+mod operate;
+mod read;
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use arbiter::lease::Lease;
+use arbiter::name::OwnerName;
+use arbiter::seq::Seq;
+use arbiter::time::Timestamp;
+use journal::JournalError;
+use journal::disk::{Access, RealDisk};
+use journal::history::{self, Keep};
+use journal::record::Op;
+use journal::state::State;
+use journal::store::{Appended, FileStore, Store, Writing};
+
+use crate::clock::Clock;
+use crate::mutex::{self, Guard, Holder, MutexError, Patience};
+use crate::process;
+
+pub use acquire::{Acquired, Ask};
+pub use error::LeaseError;
+pub use holder::{Beaten, Miss, Released, Which};
+pub use operate::{Compacted, Imported};
+pub use read::{Checked, LeaseView, PathCheck, View};
+
+/// One caller's dealings with a store.
+#[derive(Debug)]
+pub struct Session<'d> {
+    disk: &'d RealDisk,
+    store: FileStore<&'d RealDisk>,
+    clock: &'d dyn Clock,
+    owner: OwnerName,
+    patience: Patience,
+    warnings: Vec<String>,
+    undurable: Option<Seq>,
+}
+
+/// What a look at the state leads to.
+enum Decision<T> {
+    /// These records, and this answer once they are durable.
+    Write(Vec<Op>, T),
+    /// An answer that needs no record.
+    Answer(T),
+}
+
+/// An answer, and the last of the records that were written for it.
+struct Done<T> {
+    answer: T,
+    last: Option<Seq>,
+}
+
+/// Where and when a decision is made.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    state: &'a State,
+    now: Timestamp,
+    /// The number that the next record gets.
+    next: Seq,
+}
+
+impl<'d> Session<'d> {
+    /// Begins a session of `owner` on an existing store.
+    pub fn new(disk: &'d RealDisk, clock: &'d dyn Clock, owner: OwnerName, patience: Patience) -> Session<'d> {
+        Session { disk, store: FileStore::new(disk, Access::Append), clock, owner, patience, warnings: Vec::new(), undurable: None }
+    }
+
+    /// What went wrong without changing the answer, in words; empties the list.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Decides on the present state, writes what the decision says, and makes it durable.
+    fn transact<T>(
+        &mut self,
+        mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
+    ) -> Result<Done<T>, LeaseError> {
+        let began = Instant::now();
+        let guard = self.enter()?;
+        let (answer, last) = loop {
+            let mut writing = self.writing()?;
+            self.store.prepare(writing)?;
+            let moment = self.moment(writing.ts)?;
+            writing.ts = moment.now;
+            match decide(moment)? {
+                Decision::Answer(answer) => return Ok(Done { answer, last: None }),
+                Decision::Write(ops, answer) => match self.store.append_if(writing, &ops)? {
+                    Appended::Valid { head, .. } => break (answer, head.seq),
+                    Appended::Conflict if began.elapsed() < self.patience.budget => {}
+                    Appended::Conflict => return Err(self.never_first(began)),
+                },
+            }
+        };
+        drop(guard);
+        let unmarked = self.store.commit().inspect_err(|_| self.undurable = Some(last))?;
+        if let Some(error) = unmarked {
+            self.warnings.push(format!("the high-water mark was not raised: {}", chain_of(&error)));
+        }
+        self.tidy();
+        Ok(Done { answer, last: Some(last) })
+    }
+
+    /// The present as it was loaded. Records never get an earlier time than their predecessors, and a decision
+    /// has the time of its record.
+    fn moment(&self, now: Timestamp) -> Result<Moment<'_>, LeaseError> {
+        let (Some(segment), Some(head)) = (self.store.segment(), self.store.head()) else {
+            return Ok(Moment { state: NOTHING.get_or_init(State::default), now, next: Seq::FIRST });
+        };
+        let next = head.seq.next().ok_or(JournalError::Full)?;
+        Ok(Moment { state: &segment.state, now: now.max(head.ts), next })
+    }
+
+    /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already;
+    /// what fails here is done by the next writer.
+    fn tidy(&mut self) {
+        if !self.store.has_outgrown() {
+            return;
+        }
+        if let Err(error) = self.seal_and_prune() {
+            self.warnings.push(format!("the journal could not be sealed: {}", chain_of(&error)));
+        }
+    }
+
+    fn seal_and_prune(&mut self) -> Result<(), LeaseError> {
+        let guard = self.enter()?;
+        let writing = self.writing()?;
+        if self.store.seal_if_outgrown(writing)? {
+            let keep = self.store.segment().map_or(Keep::All, |segment| Keep::by_policy(&segment.state.policy));
+            history::prune(&self.disk, keep, writing.ts)?;
+        }
+        drop(guard);
+        Ok(())
+    }
+
+    fn enter(&self) -> Result<Guard<'d>, MutexError> {
+        let me = Holder {
+            nonce: format!("{:016x}", random().unwrap_or_default()),
+            owner: self.owner.as_str().into(),
+            process: process::current().ok(),
+            since: self.now().to_string(),
+        };
+        mutex::enter(self.disk, me, self.patience)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.clock.wall_ms())
+    }
+
+    fn writing(&self) -> Result<Writing, LeaseError> {
+        let nonce = random().map_err(|source| LeaseError::Chance { source })?;
+        Ok(Writing { ts: self.now(), nonce })
+    }
+
+    fn never_first(&self, began: Instant) -> LeaseError {
+        let holder = mutex::read_holder(self.disk).ok().flatten().map(Box::new);
+        let path = self.disk.path().to_owned();
+        LeaseError::Mutex(MutexError::Busy { path, waited: began.elapsed(), holder })
+    }
+}
+
+/// What a store without records amounts to.
+static NOTHING: OnceLock<State> = OnceLock::new();
+
+/// 64 bits that nobody else has.
+fn random() -> Result<u64, std::io::Error> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// An error with everything behind it, in one line.
+pub fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether a process of the lease is seen alive, as far as it can be told from here.
+fn observe(lease: &Lease) -> arbiter::evidence::Observation {
+    let here = process::Here::this();
+    let processes: Vec<_> = lease.processes.iter().map(|one| process::probe(one, here)).collect();
+    let alive = arbiter::evidence::Liveness::of_all(processes.iter().map(|report| report.alive));
+    arbiter::evidence::Observation { lease: lease.lease, alive, processes }
+}
+
+impl From<JournalError> for LeaseError {
+    fn from(error: JournalError) -> LeaseError {
+        LeaseError::Journal(error)
+    }
+}

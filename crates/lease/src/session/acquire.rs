@@ -1,0 +1,238 @@
+//! Asking for a lease.
+
+use std::time::{Duration, Instant};
+
+use arbiter::decide::{Question, arbitrate, contenders};
+use arbiter::evidence::{ClockReading, Evidence};
+use arbiter::lease::Lease;
+use arbiter::policy::Policy;
+use arbiter::request::{Note, Request};
+use arbiter::seq::{LeaseId, Seq};
+use arbiter::verdict::Verdict;
+use journal::JournalError;
+use journal::record::{Acquire, Op, PolicyChange, Refuse, Release, Scavenge};
+use journal::state::{State, fingerprint};
+use journal::store::Store;
+use journal::watch::Watch;
+use serde_json::Map;
+
+use super::{Decision, LeaseError, Moment, Session, chain_of, observe};
+use crate::mutex::MutexError;
+
+/// A request with everything that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub request: Request,
+    /// The policy of the one who asks.
+    pub policy: Policy,
+    /// Leases kept elsewhere that count as live.
+    pub with_leases: Vec<Lease>,
+    /// Decide and write nothing.
+    pub dry_run: bool,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Debug)]
+pub struct Acquired {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The record with the verdict; `None` when none was written.
+    pub seq: Option<Seq>,
+    /// Whether this is the first verdict given again.
+    pub repeated: bool,
+    /// Whether a wait came to its end without a grant.
+    pub timed_out: bool,
+}
+
+/// An answer before it has a record, or the first answer to a repeated request.
+enum Answer {
+    New(Verdict),
+    Again(Verdict, Seq),
+}
+
+impl Session<'_> {
+    /// Asks for a lease.
+    ///
+    /// A refusal that could not be written is still a refusal, with `seq` none.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]; then nothing was granted.
+    pub fn acquire(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
+        self.attempt(ask, true)
+    }
+
+    /// Asks for a lease and, while it is refused, waits for the journal to change, at most for `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]; then nothing was granted.
+    pub fn acquire_waiting(&mut self, ask: &Ask, most: Duration) -> Result<Acquired, LeaseError> {
+        // Processes end and leases expire without a record, so look now and then even if nothing is written.
+        const LOOK_AGAIN: Duration = Duration::from_millis(200);
+        let began = Instant::now();
+        let mut watch = Watch::new(self.disk);
+        let mut answer = self.attempt(ask, true)?;
+        loop {
+            if matches!(answer.verdict, Verdict::Grant(_)) || answer.repeated {
+                return Ok(answer);
+            }
+            let left = most.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                answer.timed_out = true;
+                return Ok(answer);
+            }
+            watch.wait(left.min(LOOK_AGAIN));
+            let seq = answer.seq;
+            answer = self.attempt(ask, false)?;
+            answer.seq = answer.seq.or(seq);
+        }
+    }
+
+    fn attempt(&mut self, ask: &Ask, write_refusal: bool) -> Result<Acquired, LeaseError> {
+        if ask.dry_run {
+            return self.decide_only(ask);
+        }
+        let clock = self.clock;
+        let mut refused = None;
+        let done = self.transact(|moment| {
+            if let Some(again) = answer_again(ask, moment.state)? {
+                return Ok(Decision::Answer(again));
+            }
+            let (verdict, ops) = decide(ask, &moment, clock.reading());
+            if let Verdict::Refuse(_) = verdict {
+                refused = Some(verdict.clone());
+                if !write_refusal {
+                    return Ok(Decision::Answer(Answer::New(verdict)));
+                }
+            }
+            Ok(Decision::Write(ops, Answer::New(verdict)))
+        });
+        match done {
+            Ok(done) => Ok(match done.answer {
+                Answer::Again(verdict, at) => Acquired { verdict, seq: Some(at), repeated: true, timed_out: false },
+                // The verdict is the last record of its write.
+                Answer::New(verdict) => Acquired { verdict, seq: done.last, repeated: false, timed_out: false },
+            }),
+            Err(error) => self.after_failure(ask, error, refused),
+        }
+    }
+
+    /// What can still be said when nothing could be written: no, if that is what the journal says.
+    fn after_failure(
+        &mut self,
+        ask: &Ask,
+        error: LeaseError,
+        refused: Option<Verdict>,
+    ) -> Result<Acquired, LeaseError> {
+        if let Some(lost) = self.undurable.take() {
+            // The record is there and may go with the next power cut. Its lease must not stand in anybody's way.
+            self.withdraw(lost);
+        }
+        let wrote_nothing = matches!(
+            error,
+            LeaseError::Journal(JournalError::Disk(_) | JournalError::NotDurable { .. })
+                | LeaseError::Mutex(MutexError::Disk(_))
+        );
+        let refused = match refused {
+            Some(verdict) if wrote_nothing => Some(verdict),
+            None if wrote_nothing => match self.decide_only(ask) {
+                Ok(Acquired { verdict: verdict @ Verdict::Refuse(_), .. }) => Some(verdict),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(verdict) = refused else { return Err(error) };
+        self.warnings.push(format!("the refusal is not in the journal: {}", chain_of(&error)));
+        Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
+    }
+
+    fn withdraw(&mut self, lost: Seq) {
+        let id = LeaseId::from(lost);
+        let withdrawn = self.transact(|moment| {
+            let Some(lease) = moment.state.live.get(id) else { return Ok(Decision::Answer(())) };
+            let release = Release {
+                lane: lease.lane.clone(),
+                owner: lease.owner.clone(),
+                lease: id,
+                fence: lease.fence,
+                why: Note::new("its grant could not be made durable").ok(),
+            };
+            Ok(Decision::Write(vec![Op::Release(release)], ()))
+        });
+        if let Err(error) = withdrawn {
+            let text = format!("lease {id} could not be withdrawn and ends with its time: {}", chain_of(&error));
+            self.warnings.push(text);
+        }
+    }
+
+    fn decide_only(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
+        self.store.load()?;
+        let moment = self.moment(self.now())?;
+        if let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? {
+            return Ok(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false });
+        }
+        let (verdict, _) = decide(ask, &moment, self.clock.reading());
+        Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
+    }
+}
+
+/// The first answer, when the caller asks for it again by the name it gave its request.
+fn answer_again(ask: &Ask, state: &State) -> Result<Option<Answer>, LeaseError> {
+    let Some(id) = &ask.request.request_id else { return Ok(None) };
+    let Some(answer) = state.answer_to(id) else { return Ok(None) };
+    if answer.asked != fingerprint(&ask.request) {
+        return Err(LeaseError::RequestIdTaken { id: id.to_string(), at: answer.at.get() });
+    }
+    Ok(Some(Answer::Again(answer.verdict.clone(), answer.at)))
+}
+
+/// The verdict, and the records that it is made of: a correct history after every prefix.
+pub(super) fn decide(ask: &Ask, moment: &Moment<'_>, clock: ClockReading) -> (Verdict, Vec<Op>) {
+    let Ask { request, policy, with_leases, .. } = ask;
+    let live = &moment.state.live;
+    let mut evidence = Evidence::at(clock);
+    evidence.with_leases.clone_from(with_leases);
+    let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
+    evidence.observed = bound.filter(|lease| !lease.processes.is_empty()).map(observe).collect();
+    let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now: moment.now });
+
+    let mut ops = Vec::new();
+    if moment.state.policy != *policy {
+        ops.push(Op::Policy(Box::new(PolicyChange { policy: policy.clone() })));
+    }
+    match &verdict {
+        Verdict::Grant(grant) => {
+            for gone in &grant.evicted {
+                let Some(lease) = live.get(gone.lease) else { continue };
+                ops.push(Op::Scavenge(Box::new(Scavenge {
+                    lane: gone.lane.clone(),
+                    owner: gone.owner.clone(),
+                    lease: gone.lease,
+                    fence: lease.fence,
+                    why: gone.why,
+                    by: request.owner.clone(),
+                    clock: evidence.clock.clone(),
+                    observed: evidence.observed.iter().find(|seen| seen.lease == gone.lease).cloned(),
+                })));
+            }
+            ops.push(Op::Acquire(Box::new(Acquire {
+                lane: grant.lane.clone(),
+                owner: grant.owner.clone(),
+                request: request.clone(),
+                evidence,
+                verdict: grant.clone(),
+                extra: Map::new(),
+            })));
+        }
+        Verdict::Refuse(refusal) => ops.push(Op::Refuse(Box::new(Refuse {
+            lane: refusal.lane.clone(),
+            owner: request.owner.clone(),
+            request: request.clone(),
+            evidence,
+            verdict: refusal.clone(),
+        }))),
+    }
+    (verdict, ops)
+}

@@ -1,0 +1,44 @@
+//! Why a session could not give an answer.
+
+use journal::JournalError;
+
+use crate::mutex::MutexError;
+
+/// Why there is no answer. A refusal is not among these: it is an answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// The mutex could not be had.
+    #[error(transparent)]
+    Mutex(#[from] MutexError),
+    /// The system gave no random number.
+    #[error("the system gave no random number")]
+    Chance {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The caller gave two different requests one name.
+    #[error("the request id `{id}` already names another request, answered by record {at}")]
+    RequestIdTaken {
+        /// The name.
+        id: String,
+        /// The record that answered it.
+        at: u64,
+    },
+}
+
+impl LeaseError {
+    /// What the reader can do now.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Journal(error) => error.hint(),
+            Self::Mutex(error) => error.hint(),
+            Self::Chance { .. } => None,
+            Self::RequestIdTaken { .. } => Some("give each new request an id of its own: --request-id ID".into()),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a holder does with its lease: give it back, beat for it.
+//!
+//! Each names the lease by lane or number, is open to its owner only, and is refused for an older fence.
+
+use arbiter::lease::{Halted, Lease};
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::{Span, Timestamp};
+use journal::record::{Ended, Heartbeat, Op, Release};
+use journal::state::State;
+
+use super::{Decision, LeaseError, Session};
+
+/// Which lease is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one in this lane.
+    Lane(LaneName),
+    /// The one with this number.
+    Lease(LeaseId),
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Which::Lane(lane) => write!(f, "lane `{lane}`"),
+            Which::Lease(lease) => write!(f, "lease {lease}"),
+        }
+    }
+}
+
+/// Why the lease that was named is not the caller's to use. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// No such lease lives.
+    NotHeld,
+    /// It belongs to somebody else.
+    NotYours(Box<Lease>),
+    /// It went to another holder since: the fence that was named is not the present one.
+    Fenced(Box<Lease>),
+    /// It was the caller's, it no longer stood, and somebody who needed its place ended it.
+    Expired(Box<Ended>),
+}
+
+/// What giving back came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The lease that was.
+    pub lease: Lease,
+    /// The record that ended it.
+    pub seq: Option<Seq>,
+}
+
+/// What a beat came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its fence.
+    pub fence: Fence,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Until when it lives if nobody beats again.
+    pub expires_at: Timestamp,
+    /// Whether the last beat was recent enough and nothing was written.
+    pub coalesced: bool,
+    /// The stop decision on record, if any.
+    pub halted: Option<Halted>,
+    /// The record of the beat.
+    pub seq: Option<Seq>,
+}
+
+impl Session<'_> {
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]. A [`Miss`] is an answer.
+    pub fn release(&mut self, which: &Which, fence: Option<Fence>) -> Result<Result<Released, Miss>, LeaseError> {
+        let owner = self.owner.clone();
+        if let Some(miss) = self.nothing_there(which)? {
+            return Ok(Err(miss));
+        }
+        let done = self.transact(|moment| {
+            let lease = match find(moment.state, which, fence, &owner) {
+                Ok(lease) => lease,
+                Err(miss) => return Ok(Decision::Answer(Err(miss))),
+            };
+            let release = Release {
+                lane: lease.lane.clone(),
+                owner: owner.clone(),
+                lease: lease.lease,
+                fence: lease.fence,
+                why: None,
+            };
+            Ok(Decision::Write(vec![Op::Release(release)], Ok(lease.clone())))
+        })?;
+        let seq = done.last;
+        Ok(done.answer.map(|lease| Released { lease, seq }))
+    }
+
+    /// Says that the holder is still there. A beat younger than `coalesce` counts for this one too.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]. A [`Miss`] is an answer.
+    pub fn heartbeat(
+        &mut self,
+        which: &Which,
+        fence: Option<Fence>,
+        coalesce: Option<Span>,
+    ) -> Result<Result<Beaten, Miss>, LeaseError> {
+        let owner = self.owner.clone();
+        if let Some(miss) = self.nothing_there(which)? {
+            return Ok(Err(miss));
+        }
+        let clock = self.clock;
+        let done = self.transact(|moment| {
+            let lease = match find(moment.state, which, fence, &owner) {
+                Ok(lease) => lease,
+                Err(miss) => return Ok(Decision::Answer(Err(miss))),
+            };
+            let reading = clock.reading();
+            let recent = coalesce.is_some_and(|span| lease.age(moment.now, &reading) < span);
+            let mut beaten = Beaten {
+                lease: lease.lease,
+                fence: lease.fence,
+                lane: lease.lane.clone(),
+                expires_at: lease.expires_at(),
+                coalesced: recent,
+                halted: lease.halted.clone(),
+                seq: None,
+            };
+            if recent {
+                return Ok(Decision::Answer(Ok(beaten)));
+            }
+            beaten.expires_at = lease.heartbeat_at.max(moment.now).plus(lease.ttl);
+            let beat = Heartbeat {
+                lane: lease.lane.clone(),
+                owner: owner.clone(),
+                lease: lease.lease,
+                fence: lease.fence,
+                clock: reading,
+            };
+            Ok(Decision::Write(vec![Op::Heartbeat(beat)], Ok(beaten)))
+        })?;
+        let seq = done.last;
+        Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))
+    }
+
+    /// Nobody holds anything in a store without records, and asking makes none.
+    fn nothing_there(&mut self, _which: &Which) -> Result<Option<Miss>, LeaseError> {
+        use journal::store::Store;
+        Ok(self.store.load()?.is_none().then_some(Miss::NotHeld))
+    }
+}
+
+/// The live lease that is meant, if it is the caller's.
+pub(super) fn find<'s>(
+    state: &'s State,
+    which: &Which,
+    fence: Option<Fence>,
+    owner: &OwnerName,
+) -> Result<&'s Lease, Miss> {
+    let lease = match which {
+        Which::Lane(lane) => state.live.in_lane(lane),
+        Which::Lease(id) => state.live.get(*id),
+    };
+    let Some(lease) = lease else {
+        let was_theirs = |ended: &&Ended| match which {
+            Which::Lane(lane) => ended.lane.same_as(lane) && ended.owner == *owner,
+            Which::Lease(id) => ended.lease == *id,
+        };
+        let last = state.ended_lately().find(was_theirs);
+        return Err(match last {
+            Some(ended) if ended.evicted.is_some() => Miss::Expired(Box::new(ended.clone())),
+            _ => Miss::NotHeld,
+        });
+    };
+    if fence.is_some_and(|fence| fence != lease.fence) {
+        return Err(Miss::Fenced(Box::new(lease.clone())));
+    }
+    if lease.owner != *owner {
+        return Err(Miss::NotYours(Box::new(lease.clone())));
+    }
+    Ok(lease)
+}

@@ -1,0 +1,106 @@
+//! Looking without writing: the live set, and whether a path is covered.
+
+use arbiter::evidence::Liveness;
+use arbiter::lease::Lease;
+use arbiter::region::ProjectPath;
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::Timestamp;
+use journal::state::State;
+use journal::store::Store;
+
+use super::{LeaseError, Session, observe};
+
+/// The live set as it is now.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The last record; `None` while there is none.
+    pub seq: Option<Seq>,
+    /// The live leases, in order of first acquisition.
+    pub leases: Vec<LeaseView>,
+}
+
+/// A live lease with what can be seen of its holder.
+#[derive(Clone, Debug)]
+pub struct LeaseView {
+    /// The lease.
+    pub lease: Lease,
+    /// Whether its processes live.
+    pub alive: Liveness,
+}
+
+/// Whether one path is covered.
+#[derive(Clone, Debug)]
+pub struct PathCheck {
+    /// The path, normalised.
+    pub path: ProjectPath,
+    /// The caller's lease that covers it for writing.
+    pub by: Option<Lease>,
+    /// The leases of others that claim it.
+    pub others: Vec<LeaseView>,
+}
+
+/// What a check of paths came to.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// Each path with its answer.
+    Paths(Vec<PathCheck>),
+    /// The lease that was named has another fence by now.
+    Fenced(Box<Lease>),
+}
+
+impl Session<'_> {
+    /// The live set. Never writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn live(&mut self) -> Result<View, LeaseError> {
+        let state = self.store.load()?.cloned().unwrap_or_default();
+        let leases = state.live.iter().map(view).collect();
+        Ok(View { seq: self.store.head().map(|head| head.seq), leases })
+    }
+
+    /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named.
+    /// Never writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn check(
+        &mut self,
+        paths: Vec<ProjectPath>,
+        lease: Option<LeaseId>,
+        fence: Option<Fence>,
+    ) -> Result<Checked, LeaseError> {
+        let state = self.store.load()?.cloned().unwrap_or_default();
+        let named = lease.and_then(|id| state.live.get(id));
+        if let (Some(named), Some(fence)) = (named, fence)
+            && named.fence != fence
+        {
+            return Ok(Checked::Fenced(Box::new(named.clone())));
+        }
+        let is_mine = |held: &Lease| {
+            held.owner == self.owner
+                && lease.is_none_or(|id| held.lease == id)
+                && fence.is_none_or(|fence| held.fence == fence)
+        };
+        Ok(Checked::Paths(paths.into_iter().map(|path| check_path(&state, path, is_mine)).collect()))
+    }
+
+    /// The time as this session sees it.
+    pub fn time(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+fn check_path(state: &State, path: ProjectPath, is_mine: impl Fn(&Lease) -> bool) -> PathCheck {
+    let case = state.policy.case;
+    let by = state.live.iter().find(|lease| is_mine(lease) && lease.tree.covers(&path, case)).cloned();
+    let claims = |lease: &&Lease| lease.tree.covers(&path, case) || lease.read.covers(&path, case);
+    let others = state.live.iter().filter(|lease| !is_mine(lease)).filter(claims).map(view).collect();
+    PathCheck { path, by, others }
+}
+
+fn view(lease: &Lease) -> LeaseView {
+    LeaseView { lease: lease.clone(), alive: observe(lease).alive }
+}
