@@ -13,6 +13,9 @@ macro_rules! position {
         pub struct $name(NonZeroU64);
 
         impl $name {
+            /// The first there can be.
+            pub const FIRST: $name = $name(NonZeroU64::MIN);
+
             /// Makes one from a number; `None` for zero.
             pub const fn new(number: u64) -> Option<$name> {
                 match NonZeroU64::new(number) {
@@ -51,9 +54,6 @@ position! {
 }
 
 impl Seq {
-    /// The first position of a journal.
-    pub const FIRST: Seq = Seq(NonZeroU64::MIN);
-
     /// The next position; `None` at the end of the number space.
     pub fn next(self) -> Option<Seq> {
         self.0.checked_add(1).map(Seq)

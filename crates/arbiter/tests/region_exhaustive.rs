@@ -1,8 +1,9 @@
 //! Every pair of small patterns against an oracle that tries every short path.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod region_oracle;
 
-use arbiter::region::{Case, Entry};
+use arbiter::region::{Case, Entry, Witness};
 use region_oracle::{Oracle, all_paths, all_texts};
 
 /// One pattern, read by both, and which of the paths it matches.
@@ -36,7 +37,7 @@ fn check(ours: &Known, theirs: &Known, paths: &[String], case: Case) -> bool {
     let common = ours.members.iter().zip(&theirs.members).enumerate().find(|(_, (a, b))| *a & *b != 0);
     let least = common.map(|(word, (a, b))| paths[word * 64 + (a & b).trailing_zeros() as usize].as_str());
     let witness = ours.entry.overlap(&theirs.entry, case);
-    let found = witness.as_ref().map(|witness| witness.as_str());
+    let found = witness.as_ref().map(Witness::as_str);
     assert_eq!(found, least, "`{}` and `{}`", ours.entry.as_str(), theirs.entry.as_str());
     found.is_some()
 }
@@ -52,8 +53,7 @@ fn check_all(ours: &[Known], theirs: &[Known], paths: &[String], case: Case) {
             }
         }
     }
-    println!("{} x {} patterns: {n_overlaps} overlap, {n_disjoint} do not", ours.len(), theirs.len());
-    assert!(1000 < n_overlaps && 1000 < n_disjoint, "the grammar is not trivial");
+    assert!(1000 < n_overlaps && 1000 < n_disjoint, "{n_overlaps} overlap, {n_disjoint} do not");
 }
 
 const TOKENS: [&str; 11] = ["a", "b", "/", "*", "?", ".", "[ab]", "[!a]", "**", "{a,b}", "{,/}"];

@@ -1,6 +1,7 @@
 //! What each refusal says, what is read, and what its normal form is.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use arbiter::region::{Case, Entry, ProjectPath, Region};
+use arbiter::region::{Case, Entry, ProjectPath, Region, Witness};
 
 fn check_error(text: &str, expected: &str) {
     let error = Entry::parse(text).expect_err(text);
@@ -176,7 +177,7 @@ fn locks_are_points() {
         let (ours, theirs) = (Entry::parse(ours).unwrap(), Entry::parse(theirs).unwrap());
         for case in [Case::Fold, Case::Exact] {
             let witness = ours.overlap(&theirs, case);
-            assert_eq!(witness.as_ref().map(|witness| witness.as_str()), expected);
+            assert_eq!(witness.as_ref().map(Witness::as_str), expected);
             assert_eq!(theirs.overlap(&ours, case), witness);
         }
     };

@@ -1,4 +1,5 @@
 //! Laws of the algebra, on patterns nobody thought of.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod region_oracle;
 

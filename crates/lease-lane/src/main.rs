@@ -1,2 +1,86 @@
-//! The `lease-lane` command.
-fn main() {}
+//! The `lease-lane` command: arguments in, verdict out, exit code. It renders and decides nothing.
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod render;
+mod reply;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapKind;
+
+use crate::args::Cli;
+use crate::commands::Ended;
+use crate::exit::Exit;
+use crate::reply::Failure;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json = wants_json(&arguments);
+    let mut out = io::stdout().lock();
+    let mut talk = io::stderr().lock();
+    let ended = match Cli::try_parse_from(arguments) {
+        Ok(cli) => commands::run(cli, &mut out, &mut talk),
+        Err(error) if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
+            let _left_early = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => Err(usage(&error)),
+    };
+    let exit = match ended {
+        Ok(Ended::Streamed(exit)) => exit,
+        Ok(Ended::Replied(reply)) => {
+            let text = if json { format!("{}\n", reply.json) } else { reply.text };
+            match print(&mut out, &text) {
+                Ok(()) => reply.exit,
+                Err(error) => fail(&Failure::output(&error), false, &mut out, &mut talk),
+            }
+        }
+        Err(failure) => fail(&failure, json, &mut out, &mut talk),
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Whether JSON is wanted, also when the rest of the command line cannot be understood.
+fn wants_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+fn fail(failure: &Failure, json: bool, out: &mut dyn Write, talk: &mut dyn Write) -> Exit {
+    let _unheard = if json { print(out, &format!("{}\n", failure.json())) } else { print(talk, &failure.lines()) };
+    failure.exit
+}
+
+/// Prints; a reader that left early has had enough, which is no failure.
+fn print(to: &mut dyn Write, text: &str) -> io::Result<()> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// What clap says, as one line and a hint.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
+    let mut details: Vec<&str> = lines.collect();
+    details.retain(|line| !line.starts_with("For more information"));
+    let is_list = message.ends_with(':');
+    let named: Vec<&str> = details.iter().copied().take_while(|line| is_list && !line.starts_with("Usage")).collect();
+    let message = if named.is_empty() { message } else { format!("{message} {}", named.join(" ")) };
+    let tip = details.iter().find_map(|line| line.strip_prefix("tip: "));
+    let usage = details.iter().find_map(|line| line.strip_prefix("Usage: "));
+    let hint = match (tip, usage) {
+        (Some(tip), _) => tip.to_owned(),
+        (None, Some(usage)) => format!("usage: {usage}"),
+        (None, None) => "lease-lane --help".to_owned(),
+    };
+    Failure::usage(message, Some(hint))
+}

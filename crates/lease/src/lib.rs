@@ -11,4 +11,5 @@ pub mod paths;
 pub mod place;
 pub mod policy_file;
 pub mod process;
+pub mod regions;
 pub mod session;

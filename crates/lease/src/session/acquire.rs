@@ -8,7 +8,7 @@ use arbiter::lease::Lease;
 use arbiter::policy::Policy;
 use arbiter::request::{Note, Request};
 use arbiter::seq::{LeaseId, Seq};
-use arbiter::verdict::Verdict;
+use arbiter::verdict::{Refusal, Verdict};
 use journal::JournalError;
 use journal::record::{Acquire, Op, PolicyChange, Refuse, Release, Scavenge};
 use journal::state::{State, fingerprint};
@@ -63,17 +63,28 @@ impl Session<'_> {
         self.attempt(ask, true)
     }
 
-    /// Asks for a lease and, while it is refused, waits for the journal to change, at most for `most`.
+    /// Asks for a lease and, while it is refused, waits for the journal to change, at most for `most`. Before it
+    /// waits for the first time it calls `waits`, once.
     ///
     /// # Errors
     ///
     /// [`LeaseError`]; then nothing was granted.
-    pub fn acquire_waiting(&mut self, ask: &Ask, most: Duration) -> Result<Acquired, LeaseError> {
+    pub fn acquire_waiting(
+        &mut self,
+        ask: &Ask,
+        most: Duration,
+        waits: impl FnOnce(&Refusal),
+    ) -> Result<Acquired, LeaseError> {
         // Processes end and leases expire without a record, so look now and then even if nothing is written.
         const LOOK_AGAIN: Duration = Duration::from_millis(200);
         let began = Instant::now();
         let mut watch = Watch::new(self.disk);
         let mut answer = self.attempt(ask, true)?;
+        if let Verdict::Refuse(refusal) = &answer.verdict
+            && !most.is_zero()
+        {
+            waits(refusal);
+        }
         loop {
             if matches!(answer.verdict, Verdict::Grant(_)) || answer.repeated {
                 return Ok(answer);

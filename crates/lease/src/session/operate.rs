@@ -37,6 +37,22 @@ pub enum Imported {
 }
 
 impl Session<'_> {
+    /// Makes the first record where there is none. `false`: there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn init(&mut self) -> Result<bool, LeaseError> {
+        if self.store.load()?.is_some() {
+            return Ok(false);
+        }
+        let guard = self.enter()?;
+        let writing = self.writing()?;
+        self.store.prepare(writing)?;
+        drop(guard);
+        Ok(true)
+    }
+
     /// Closes the active segment with a checkpoint and drops history.
     ///
     /// `keep` none means what the policy says.

@@ -1,0 +1,256 @@
+//! The command line as clap reads it: flat, and no more than text, numbers and switches.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Leases over regions of a project, for branches, jobs and agents that work in it at the same time.
+#[derive(Debug, Parser)]
+#[command(name = "lease-lane", version, about, max_term_width = 100, infer_long_args = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Keep the store in DIR [env: LEASE_LANE_STORE] [default: lease-lane in the common git directory]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    pub(crate) store: Option<PathBuf>,
+    /// Take paths relative to DIR [env: LEASE_LANE_ROOT] [default: the top of the worktree]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    pub(crate) root: Option<PathBuf>,
+    /// Read the policy from FILE [env: LEASE_LANE_POLICY] [default: lease-lane.toml at the root]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Ask as NAME [env: LEASE_LANE_OWNER] [default: the session, else the calling process]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global")]
+    pub(crate) owner: Option<String>,
+    /// Print one JSON object
+    #[arg(long, global = true, help_heading = "Global")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask for a lease
+    Acquire(Acquire),
+    /// Give a lease back
+    Release(Held),
+    /// Say that the holder is still there
+    Heartbeat(Heartbeat),
+    /// List the live leases
+    Live,
+    /// Tell whether paths lie in a live lease of the owner
+    Check(Check),
+    /// Rebuild the live set from the journal, now or as it was
+    Replay(Replay),
+    /// Show records, oldest first
+    Tail(Tail),
+    /// Seal the journal with a checkpoint and drop old history
+    Compact(Compact),
+    /// Check every byte of the journal
+    Verify,
+    /// Show what damage has cost, and go on after it
+    Repair(Repair),
+    /// Decide requests from stdin without a store
+    Arbitrate,
+    /// Ask about patterns without a store
+    Region(Region),
+    /// Make the store
+    Init,
+    /// Say where the store is and how it is
+    Doctor,
+    /// Bring the live leases of another tool over
+    Import(Import),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Acquire {
+    /// Name the lane [default: the first entry of the region]
+    #[arg(value_name = "LANE")]
+    pub(crate) lane: Option<String>,
+    /// Write what PATTERN names
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    pub(crate) tree: Vec<String>,
+    /// Read what PATTERN names, undisturbed by writers
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    pub(crate) read: Vec<String>,
+    /// Hold the named resource lock://NAME
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) lock: Vec<String>,
+    /// Write everything (the same as --tree '**')
+    #[arg(long)]
+    pub(crate) whole: bool,
+    /// Live for DUR after each beat [default: the policy's, else 50m]
+    #[arg(long, value_name = "DUR")]
+    pub(crate) ttl: Option<String>,
+    /// End with process PID, or with the process that calls (`parent`)
+    #[arg(long, value_name = "PID|parent")]
+    pub(crate) bind: Vec<String>,
+    /// Wait for a grant, at most DUR
+    #[arg(long, value_name = "DUR", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) wait: Option<String>,
+    /// Label the lease with the run it belongs to
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// Say why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+    /// Add a label
+    #[arg(long, value_name = "K=V")]
+    pub(crate) label: Vec<String>,
+    /// Name this request, so that asking again after a lost answer gives the first verdict
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+    /// Count the leases in FILE (JSON as `live --json` prints it) as live
+    #[arg(long, value_name = "FILE")]
+    pub(crate) with_leases: Option<PathBuf>,
+    /// Have it recorded that the request insists; a live lease is never overridden
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Decide and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Held {
+    /// The lane
+    #[arg(value_name = "LANE", required_unless_present = "lease", conflicts_with = "lease")]
+    pub(crate) lane: Option<String>,
+    /// The lease's number, instead of its lane
+    #[arg(long, value_name = "N")]
+    pub(crate) lease: Option<u64>,
+    /// Only if the fence is still N
+    #[arg(long, value_name = "N")]
+    pub(crate) fence: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Heartbeat {
+    #[command(flatten)]
+    pub(crate) held: Held,
+    /// Write nothing if the last beat is younger than DUR
+    #[arg(long, value_name = "DUR")]
+    pub(crate) coalesce: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The paths
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<String>,
+    /// Only lease N counts
+    #[arg(long, value_name = "N")]
+    pub(crate) lease: Option<u64>,
+    /// Only if its fence is still N
+    #[arg(long, value_name = "N")]
+    pub(crate) fence: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Show the live set as it was after record SEQ, or at TIME (RFC 3339)
+    #[arg(long, value_name = "SEQ|TIME")]
+    pub(crate) at: Option<String>,
+    /// Decide every recorded decision again and compare the bytes
+    #[arg(long)]
+    pub(crate) verdicts: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Show the last N records
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
+    pub(crate) lines: usize,
+    /// Go on as records are written
+    #[arg(short = 'f', long)]
+    pub(crate) follow: bool,
+    /// Only records of this lane (and, with --owner, of this owner)
+    #[arg(long, value_name = "L")]
+    pub(crate) lane: Option<String>,
+    /// Only this operation
+    #[arg(long, value_name = "OP")]
+    pub(crate) op: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// Keep history for DUR, all of it, or none [default: the policy's, else 30d]
+    #[arg(long, value_name = "DUR|all|none")]
+    pub(crate) keep: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// Accept the loss and go on
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Region {
+    #[command(subcommand)]
+    pub(crate) question: RegionQuestion,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegionQuestion {
+    /// Tell whether two patterns can name the same path, and show one that both do
+    Overlap {
+        /// One pattern
+        #[arg(value_name = "A", allow_hyphen_values = true)]
+        a: String,
+        /// The other
+        #[arg(value_name = "B", allow_hyphen_values = true)]
+        b: String,
+        /// How paths are compared
+        #[arg(long, value_enum, default_value_t)]
+        case: CaseArg,
+    },
+    /// Tell whether a pattern names a path
+    Match {
+        /// The pattern
+        #[arg(value_name = "PATTERN", allow_hyphen_values = true)]
+        pattern: String,
+        /// The path
+        #[arg(value_name = "PATH", allow_hyphen_values = true)]
+        path: String,
+        /// How paths are compared
+        #[arg(long, value_enum, default_value_t)]
+        case: CaseArg,
+    },
+}
+
+/// How paths are compared.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum CaseArg {
+    /// Exactly
+    Exact,
+    /// Without regard to case
+    #[default]
+    Fold,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(subcommand)]
+    pub(crate) from: ImportFrom,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportFrom {
+    /// Read a lane journal of dos-kernel
+    Dos {
+        /// The journal
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Decide and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}

@@ -1,0 +1,63 @@
+//! One module a command: arguments in, a reply out.
+
+mod acquire;
+mod arbitrate;
+mod check;
+mod compact;
+mod doctor;
+mod holder;
+mod import;
+mod init;
+mod live;
+mod region;
+mod repair;
+mod replay;
+mod tail;
+mod verify;
+
+use std::io::Write;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::reply::{Failure, Reply};
+
+/// How a command ended.
+pub(crate) enum Ended {
+    /// With an answer that is still to be printed.
+    Replied(Reply),
+    /// It printed as it went.
+    Streamed(Exit),
+}
+
+/// Carries out the command. Streams print to `out` as they go; talk goes to `talk`.
+pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result<Ended, Failure> {
+    let Cli { global, command } = cli;
+    let find = || Context::find(&global);
+    let reply = match command {
+        Command::Acquire(args) => acquire::run(&find()?, args, talk)?,
+        Command::Release(args) => holder::release(&find()?, &args, talk)?,
+        Command::Heartbeat(args) => holder::heartbeat(&find()?, &args, talk)?,
+        Command::Live => live::run(&find()?)?,
+        Command::Check(args) => check::run(&find()?, &args)?,
+        Command::Replay(args) => replay::run(&find()?, &args)?,
+        Command::Tail(args) => return tail::run(&find()?, &global, &args, out).map(Ended::Streamed),
+        Command::Compact(args) => compact::run(&find()?, &args, talk)?,
+        Command::Verify => verify::run(&find()?)?,
+        Command::Repair(args) => repair::run(&find()?, &args)?,
+        Command::Arbitrate => return arbitrate::run(out).map(Ended::Streamed),
+        Command::Region(args) => region::run(args.question)?,
+        Command::Init => init::run(&global)?,
+        Command::Doctor => doctor::run(&find()?)?,
+        Command::Import(args) => import::run(&find()?, args.from, talk)?,
+    };
+    Ok(Ended::Replied(reply))
+}
+
+/// Says what went wrong without changing the answer.
+fn warn(talk: &mut dyn Write, warnings: Vec<String>) {
+    for warning in warnings {
+        // Nobody to tell that nobody can be told.
+        let _unheard = writeln!(talk, "lease-lane: warning: {}", arbiter::text::shown(&warning, 1000));
+    }
+}

@@ -1,0 +1,272 @@
+//! `acquire`.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use arbiter::decide::{Question, arbitrate};
+use arbiter::evidence::Evidence;
+use arbiter::lease::{Lease, LiveSet};
+use arbiter::name::LaneName;
+use arbiter::policy::Policy;
+use arbiter::region::Entry;
+use arbiter::request::{Labels, Request};
+use arbiter::seq::Seq;
+use arbiter::text::{Text, shown};
+use arbiter::time::{Span, Timestamp};
+use arbiter::verdict::{Grant, Refusal, Verdict};
+use lease::clock::Clock;
+use lease::paths::RootDir;
+use lease::session::{Acquired, Ask, LeaseError, Session};
+use lease::{process, regions};
+use serde::{Deserialize, Serialize};
+
+use super::warn;
+use crate::args;
+use crate::context::{CLOCK, Context};
+use crate::exit::Exit;
+use crate::render;
+use crate::reply::{Failure, Reply};
+
+/// Bytes that a file of leases may have.
+const LEASES_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) fn run(context: &Context, mut args: args::Acquire, talk: &mut dyn Write) -> Result<Reply, Failure> {
+    // Everything that can be wrong with the question is found before the store is touched.
+    let wait = wait_of(&mut args)?;
+    let root = context.root()?;
+    let policy = policy_of(context, &root)?;
+    let request = request_of(context, &args, &root)?;
+    let with_leases = args.with_leases.as_deref().map(leases_from).transpose()?.unwrap_or_default();
+    let owner = request.owner.clone();
+    let ask = Ask { request, policy, with_leases, dry_run: args.dry_run };
+    if ask.dry_run && context.look()?.is_none() {
+        return Ok(reply(&decided_on_nothing(&ask)));
+    }
+    let disk = context.open()?;
+    let mut session = context.session(&disk, owner);
+    let acquired = match wait {
+        Some(most) if !ask.dry_run => wait_for(&mut session, &ask, most, talk),
+        _ => session.acquire(&ask),
+    };
+    warn(talk, session.take_warnings());
+    Ok(reply(&acquired?))
+}
+
+/// The policy with its lanes' paths free of links, as the request's are.
+pub(super) fn policy_of(context: &Context, root: &RootDir) -> Result<Policy, Failure> {
+    let mut policy = context.policy()?;
+    for lane in policy.lanes.values_mut() {
+        lane.tree = regions::canonical(root, &lane.tree)?;
+        lane.read = regions::canonical(root, &lane.read)?;
+    }
+    Ok(policy)
+}
+
+/// How long to wait. `--wait` may stand alone before the lane: what is no duration then is the lane.
+fn wait_of(args: &mut args::Acquire) -> Result<Option<Duration>, Failure> {
+    let Some(text) = args.wait.take() else { return Ok(None) };
+    if text.is_empty() {
+        return Ok(Some(Duration::from_millis(Span::MAX.as_ms())));
+    }
+    match Span::parse(&text) {
+        Ok(span) => Ok(Some(Duration::from_millis(span.as_ms()))),
+        Err(_) if args.lane.is_none() && !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+            args.lane = Some(text);
+            Ok(Some(Duration::from_millis(Span::MAX.as_ms())))
+        }
+        Err(error) => Err(Failure::flag("--wait", error)),
+    }
+}
+
+fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result<Request, Failure> {
+    let lane = args.lane.as_deref().map(lane_name).transpose()?;
+    let mut tree: Vec<String> = args.tree.clone();
+    for name in &args.lock {
+        tree.push(format!("lock://{name}"));
+    }
+    if args.whole {
+        tree.push(Entry::everything().as_str().to_owned());
+    }
+    let mut request = Request::of(context.owner()?);
+    request.lane = lane;
+    request.tree = regions::region(root, tree.iter().map(String::as_str))?;
+    request.read = regions::region(root, args.read.iter().map(String::as_str))?;
+    request.ttl = args.ttl.as_deref().map(Span::parse).transpose().map_err(|error| Failure::flag("--ttl", error))?;
+    for process in &args.bind {
+        request.processes.push(match process.as_str() {
+            "parent" => process::parent()?,
+            pid => process::of(process::parse_pid(pid)?)?,
+        });
+    }
+    request.force = args.force;
+    request.run_id = text("--run-id", args.run_id.as_deref())?;
+    request.why = text("--why", args.why.as_deref())?;
+    request.request_id = text("--request-id", args.request_id.as_deref())?;
+    request.labels = labels(&args.label)?;
+    request.check().map_err(|error| {
+        let hint = "lease-lane acquire LANE --tree PATTERN   (or --read, --lock, --whole)";
+        Failure::usage(error.to_string(), Some(hint.into()))
+    })
+}
+
+pub(super) fn lane_name(name: &str) -> Result<LaneName, Failure> {
+    LaneName::new(name).map_err(|error| Failure::usage(format!("the lane's name cannot be used: {error}"), None))
+}
+
+fn text<const MAX: usize>(flag: &str, given: Option<&str>) -> Result<Option<Text<MAX>>, Failure> {
+    given.map(Text::new).transpose().map_err(|error| Failure::flag(flag, error))
+}
+
+fn labels(given: &[String]) -> Result<Labels, Failure> {
+    let mut labels = Labels::new();
+    for label in given {
+        let wrong = |what: &dyn std::fmt::Display| {
+            Failure::usage(format!("--label `{}`: {what}", shown(label, 80)), Some("write it as --label KEY=VALUE".into()))
+        };
+        let (key, value) = label.split_once('=').ok_or_else(|| wrong(&"there is no `=`"))?;
+        let key = Text::new(key).map_err(|error| wrong(&error))?;
+        let value = Text::new(value).map_err(|error| wrong(&error))?;
+        if labels.insert(key, value).is_some() {
+            return Err(wrong(&"the key is there twice"));
+        }
+    }
+    Ok(labels)
+}
+
+/// Reads leases from a file: a JSON list, or an object with `leases` as `live --json` prints it.
+fn leases_from(path: &Path) -> Result<Vec<Lease>, Failure> {
+    #[derive(Deserialize)]
+    struct Live {
+        leases: Vec<Lease>,
+    }
+    let wrong = |what: &dyn std::fmt::Display| {
+        Failure::usage(
+            format!("--with-leases `{}`: {what}", path.display()),
+            Some("give it what `lease-lane live --json` prints".into()),
+        )
+    };
+    let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
+    if meta.len() > LEASES_BYTES_MAX {
+        return Err(wrong(&format!("it has {} bytes; the limit is {LEASES_BYTES_MAX}", meta.len())));
+    }
+    let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let is_list = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
+    let read = if is_list {
+        serde_json::from_slice(&bytes)
+    } else {
+        serde_json::from_slice(&bytes).map(|live: Live| live.leases)
+    };
+    read.map_err(|error| wrong(&error))
+}
+
+fn decided_on_nothing(ask: &Ask) -> Acquired {
+    let mut evidence = Evidence::at(CLOCK.reading());
+    evidence.with_leases.clone_from(&ask.with_leases);
+    let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
+    let live = LiveSet::default();
+    let question = Question { request: &ask.request, live: &live, policy: &ask.policy, evidence: &evidence, now };
+    Acquired { verdict: arbitrate(question), seq: None, repeated: false, timed_out: false }
+}
+
+fn wait_for(
+    session: &mut Session<'_>,
+    ask: &Ask,
+    most: Duration,
+    talk: &mut dyn Write,
+) -> Result<Acquired, LeaseError> {
+    let mut began = None;
+    let acquired = session.acquire_waiting(ask, most, |refusal| {
+        began = Some(Instant::now());
+        let _unheard = writeln!(talk, "Blocking waiting for {}", refusal.reason);
+    });
+    if let (Some(began), Ok(Acquired { verdict: Verdict::Grant(_), .. })) = (began, &acquired) {
+        let waited = Span::from_ms(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let _unheard = writeln!(talk, "Waited {}", render::span(waited));
+    }
+    acquired
+}
+
+#[derive(Serialize)]
+struct Granted<'a> {
+    outcome: &'a str,
+    lease: Option<Seq>,
+    fence: Option<Seq>,
+    #[serde(flatten)]
+    grant: &'a Grant,
+    seq: Option<Seq>,
+    journaled: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    outcome: &'a str,
+    #[serde(flatten)]
+    refusal: &'a Refusal,
+    seq: Option<Seq>,
+    journaled: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+}
+
+fn reply(acquired: &Acquired) -> Reply {
+    let &Acquired { ref verdict, seq, repeated, timed_out } = acquired;
+    let journaled = seq.is_some();
+    let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
+    match verdict {
+        Verdict::Grant(grant) => {
+            let json = Granted { outcome: "acquire", lease: seq, fence: seq, grant, seq, journaled, repeated };
+            Reply::new(Exit::Yes, &json, granted_text(grant, seq, repeated, now))
+        }
+        Verdict::Refuse(refusal) => {
+            let (exit, outcome) = if timed_out { (Exit::Timeout, "timeout") } else { (Exit::No, "refuse") };
+            let json = Refused { outcome, refusal, seq, journaled, repeated };
+            Reply::new(exit, &json, refused_text(refusal, timed_out, now))
+        }
+    }
+}
+
+fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp) -> String {
+    let number = seq.map_or_else(|| "would be granted (dry run)".to_owned(), |seq| format!("granted: lease {seq}"));
+    let again = if repeated { " (the first answer to this request id)" } else { "" };
+    let mut text = format!(
+        "{number} · lane {} · owner {}{again}\n  {}\n  expires {} unless it beats",
+        grant.lane,
+        grant.owner,
+        render::claims(&grant.tree, &grant.read),
+        render::from_now(grant.expires_at, now),
+    );
+    if let Some(seq) = seq {
+        text.push_str(&format!(": lease-lane heartbeat --lease {seq}"));
+    }
+    text.push('\n');
+    for gone in &grant.evicted {
+        text.push_str(&format!(
+            "  ended lease {} · lane {} · owner {} ({})\n",
+            gone.lease,
+            gone.lane,
+            gone.owner,
+            gone.why.as_str()
+        ));
+    }
+    text
+}
+
+fn refused_text(refusal: &Refusal, timed_out: bool, now: Timestamp) -> String {
+    let late = if timed_out { "the time to wait ran out; " } else { "" };
+    let mut text = format!("refused ({}): {late}{}\n", refusal.code.as_str(), refusal.reason);
+    for conflict in &refusal.conflicts {
+        text.push_str(&render::conflict(conflict, now));
+    }
+    if refusal.yours == Some(true) {
+        text.push_str("  the holder has your name: another session of yours, or an earlier call\n");
+    }
+    if !refusal.free_lanes.is_empty() {
+        let names: Vec<String> = refusal.free_lanes.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("  free lanes: {}\n", names.join(", ")));
+    }
+    text.push_str(&format!("hint: {}\n", shown(&refusal.hint, 2000)));
+    text
+}

@@ -1,0 +1,122 @@
+//! `arbitrate`: the pure decision, one question a line.
+
+use std::io::{BufRead, ErrorKind, Write};
+
+use arbiter::decide::{Question, arbitrate};
+use arbiter::evidence::{ClockReading, Evidence, Liveness, Observation};
+use arbiter::lease::{Lease, LiveSet};
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::policy::Policy;
+use arbiter::region::Region;
+use arbiter::request::Request;
+use arbiter::seq::{Fence, LeaseId};
+use arbiter::time::{Span, Timestamp};
+use serde::Deserialize;
+
+use crate::exit::Exit;
+use crate::reply::Failure;
+
+/// Bytes that one question may have.
+const QUESTION_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Deserialize)]
+struct Asked {
+    request: Request,
+    #[serde(default)]
+    live: Vec<Live>,
+    #[serde(default)]
+    policy: Option<Policy>,
+    now: Timestamp,
+}
+
+/// A lease as `live` prints it, with what a caller may well leave out.
+#[derive(Deserialize)]
+struct Live {
+    lease: LeaseId,
+    fence: Option<Fence>,
+    lane: LaneName,
+    owner: OwnerName,
+    #[serde(default)]
+    tree: Region,
+    #[serde(default)]
+    read: Region,
+    acquired_at: Option<Timestamp>,
+    heartbeat_at: Option<Timestamp>,
+    #[serde(rename = "ttl_s")]
+    ttl: Option<Span>,
+    alive: Option<Liveness>,
+    processes: Option<Vec<arbiter::evidence::ProcessIdentity>>,
+}
+
+pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
+    let mut stdin = std::io::stdin().lock();
+    let mut exit = Exit::Yes;
+    for number in 1u64.. {
+        let mut line = Vec::new();
+        let read = std::io::Read::take(&mut stdin, QUESTION_BYTES_MAX).read_until(b'\n', &mut line);
+        read.map_err(|error| Failure::usage(format!("could not read stdin: {error}"), None))?;
+        if line.is_empty() {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let answer = match serde_json::from_slice::<Asked>(&line) {
+            Ok(asked) => serde_json::to_string(&decide(asked)).unwrap_or_default(),
+            Err(error) => {
+                exit = Exit::Usage;
+                let hint = "one object a line: {\"request\":…,\"live\":[…],\"policy\":{…},\"now\":\"…\"}";
+                Failure::usage(format!("line {number} is not a question: {error}"), Some(hint.into())).json()
+            }
+        };
+        match writeln!(out, "{answer}") {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written.map_err(|error| Failure::output(&error))?,
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::output(&error)),
+        _ => Ok(exit),
+    }
+}
+
+fn decide(asked: Asked) -> arbiter::verdict::Verdict {
+    let Asked { request, live: listed, policy, now } = asked;
+    let policy = policy.unwrap_or_default();
+    // No process is looked at here and no clock read: what the question says is the evidence.
+    let mut evidence = Evidence::at(ClockReading { boot: String::new(), up_ms: 0 });
+    let mut live = LiveSet::default();
+    for one in listed {
+        let alive = one.alive.unwrap_or_default();
+        let lease = lease_of(one, &policy, now);
+        evidence.observed.push(Observation { lease: lease.lease, alive, processes: Vec::new() });
+        if let Err(twice) = live.insert(lease) {
+            // A set that contradicts itself is no reason to forget a claim.
+            evidence.with_leases.push(*twice);
+        }
+    }
+    arbitrate(Question { request: &request, live: &live, policy: &policy, evidence: &evidence, now })
+}
+
+fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
+    let acquired_at = one.acquired_at.or(one.heartbeat_at).unwrap_or(now);
+    let ttl = one.ttl.unwrap_or_else(|| policy.ttl_of(&one.lane));
+    Lease {
+        lease: one.lease,
+        fence: one.fence.or(Fence::new(one.lease.get())).unwrap_or(Fence::FIRST),
+        lane: one.lane,
+        owner: one.owner,
+        tree: one.tree,
+        read: one.read,
+        acquired_at,
+        heartbeat_at: one.heartbeat_at.unwrap_or(acquired_at),
+        clock: None,
+        ttl,
+        processes: one.processes.unwrap_or_default(),
+        halted: None,
+        run_id: None,
+        why: None,
+        labels: arbiter::request::Labels::new(),
+        request_id: None,
+    }
+}

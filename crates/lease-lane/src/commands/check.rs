@@ -1,0 +1,91 @@
+//! `check`.
+
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::seq::{Fence, LeaseId};
+use lease::regions;
+use lease::session::{Checked, PathCheck};
+use serde::Serialize;
+
+use super::live::LeaseJson;
+use crate::args;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::reply::{Failure, Reply};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    outcome: &'a str,
+    paths: Vec<PathJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct PathJson<'a> {
+    path: &'a str,
+    covered: bool,
+    lease: Option<LeaseId>,
+    fence: Option<Fence>,
+    lane: Option<&'a LaneName>,
+    halted: bool,
+    holders: Vec<LeaseJson<'a>>,
+}
+
+pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failure> {
+    let root = context.root()?;
+    let mut paths = Vec::new();
+    for path in &args.paths {
+        paths.push(regions::path(&root, path)?);
+    }
+    let lease = args.lease.map(|n| LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease")));
+    let fence = args.fence.map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence")));
+    let (lease, fence) = (lease.transpose()?, fence.transpose()?);
+    let owner = context.owner()?;
+    let checks = match context.look()? {
+        None => paths.into_iter().map(|path| PathCheck { path, by: None, others: Vec::new() }).collect(),
+        Some(disk) => match context.session(&disk, owner.clone()).check(paths, lease, fence)? {
+            Checked::Paths(checks) => checks,
+            Checked::Fenced(lease) => {
+                let json = serde_json::json!({ "outcome": "fenced", "lease": lease.lease, "fence": lease.fence, "owner": lease.owner });
+                let text = format!("fenced: lease {} has fence {} by now\n", lease.lease, lease.fence);
+                return Ok(Reply::new(Exit::NotYours, &json, text));
+            }
+        },
+    };
+    Ok(reply(&checks, &owner))
+}
+
+fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
+    let all = checks.iter().all(|check| check.by.is_some());
+    let json = Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
+    let mut text = String::new();
+    for check in checks {
+        let path = arbiter::text::shown(check.path.as_str(), 500).to_string();
+        match &check.by {
+            Some(lease) => {
+                let halted = lease.halted.as_ref().map_or("", |_| " · HALTED");
+                text.push_str(&format!("yes  {path}  lease {} · lane {}{halted}\n", lease.lease, lease.lane));
+            }
+            None => {
+                text.push_str(&format!("no   {path}  is in no live lease of `{owner}`\n"));
+                for other in &check.others {
+                    text.push_str(&format!("     it is in {}\n", other.lease));
+                }
+            }
+        }
+    }
+    if !all {
+        text.push_str("hint: lease-lane acquire --tree PATTERN\n");
+    }
+    Reply::new(if all { Exit::Yes } else { Exit::No }, &json, text)
+}
+
+fn path_json(check: &PathCheck) -> PathJson<'_> {
+    PathJson {
+        path: check.path.as_str(),
+        covered: check.by.is_some(),
+        lease: check.by.as_ref().map(|lease| lease.lease),
+        fence: check.by.as_ref().map(|lease| lease.fence),
+        lane: check.by.as_ref().map(|lease| &lease.lane),
+        halted: check.by.as_ref().is_some_and(|lease| lease.halted.is_some()),
+        holders: check.others.iter().map(|view| LeaseJson::new(&view.lease, view.alive)).collect(),
+    }
+}

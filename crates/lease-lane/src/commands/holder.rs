@@ -1,0 +1,148 @@
+//! `release` and `heartbeat`.
+
+use std::io::Write;
+
+use arbiter::lease::{Halted, Lease};
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::{Span, Timestamp};
+use journal::record::Ended;
+use lease::clock::Clock;
+use lease::session::{Miss, Which};
+use serde::Serialize;
+
+use super::acquire::lane_name;
+use super::warn;
+use crate::args;
+use crate::context::{CLOCK, Context};
+use crate::exit::Exit;
+use crate::render;
+use crate::reply::{Failure, Reply};
+
+pub(super) fn release(context: &Context, args: &args::Held, talk: &mut dyn Write) -> Result<Reply, Failure> {
+    let (which, fence) = which(args)?;
+    let owner = context.owner()?;
+    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, Miss::NotHeld)) };
+    let mut session = context.session(&disk, owner.clone());
+    let done = session.release(&which, fence);
+    warn(talk, session.take_warnings());
+    Ok(match done? {
+        Err(miss) => missed(&which, &owner, miss),
+        Ok(released) => {
+            #[derive(Serialize)]
+            struct Json<'a> {
+                outcome: &'a str,
+                lease: LeaseId,
+                fence: Fence,
+                lane: &'a LaneName,
+                owner: &'a OwnerName,
+                seq: Option<Seq>,
+            }
+            let Lease { lease, fence, lane, owner, .. } = &released.lease;
+            let json = Json { outcome: "released", lease: *lease, fence: *fence, lane, owner, seq: released.seq };
+            Reply::new(Exit::Yes, &json, format!("released: lease {lease} · lane {lane}\n"))
+        }
+    })
+}
+
+pub(super) fn heartbeat(context: &Context, args: &args::Heartbeat, talk: &mut dyn Write) -> Result<Reply, Failure> {
+    let (which, fence) = which(&args.held)?;
+    let coalesce = args.coalesce.as_deref().map(Span::parse).transpose();
+    let coalesce = coalesce.map_err(|error| Failure::flag("--coalesce", error))?;
+    let owner = context.owner()?;
+    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, Miss::NotHeld)) };
+    let mut session = context.session(&disk, owner.clone());
+    let done = session.heartbeat(&which, fence, coalesce);
+    warn(talk, session.take_warnings());
+    Ok(match done? {
+        Err(miss) => missed(&which, &owner, miss),
+        Ok(beaten) => {
+            #[derive(Serialize)]
+            struct Json<'a> {
+                outcome: &'a str,
+                lease: LeaseId,
+                fence: Fence,
+                lane: &'a LaneName,
+                coalesced: bool,
+                expires_at: Timestamp,
+                halted: Option<&'a Halted>,
+                seq: Option<Seq>,
+            }
+            let json = Json {
+                outcome: "beat",
+                lease: beaten.lease,
+                fence: beaten.fence,
+                lane: &beaten.lane,
+                coalesced: beaten.coalesced,
+                expires_at: beaten.expires_at,
+                halted: beaten.halted.as_ref(),
+                seq: beaten.seq,
+            };
+            let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
+            let how = if beaten.coalesced { "beat (recent enough, nothing written)" } else { "beat" };
+            let expires = render::from_now(beaten.expires_at, now);
+            let mut text = format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
+            if let Some(halted) = &beaten.halted {
+                text.push_str(&format!("HALTED: {} at {}\n", arbiter::text::shown(&halted.handle, 200), halted.at));
+            }
+            Reply::new(Exit::Yes, &json, text)
+        }
+    })
+}
+
+fn which(args: &args::Held) -> Result<(Which, Option<Fence>), Failure> {
+    let fence = args.fence.map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence"))).transpose()?;
+    let which = match (&args.lane, args.lease) {
+        (Some(lane), None) => Which::Lane(lane_name(lane)?),
+        (_, Some(n)) => Which::Lease(LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease"))?),
+        (None, None) => return Err(Failure::usage("name a lane or a lease", Some("lease-lane live".into()))),
+    };
+    Ok((which, fence))
+}
+
+/// No, and why not.
+fn missed(which: &Which, asked_by: &OwnerName, miss: Miss) -> Reply {
+    #[derive(Serialize)]
+    struct Json<'a> {
+        outcome: &'a str,
+        reason: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lease: Option<LeaseId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fence: Option<Fence>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lane: Option<&'a LaneName>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner: Option<&'a OwnerName>,
+        hint: &'a str,
+    }
+    let (exit, outcome, reason) = match &miss {
+        Miss::NotHeld => (Exit::No, "not_held", format!("nobody holds {which}")),
+        Miss::NotYours(lease) => {
+            (Exit::NotYours, "not_yours", format!("{which} belongs to `{}` (lease {}), not to `{asked_by}`", lease.owner, lease.lease))
+        }
+        Miss::Fenced(lease) => {
+            (Exit::NotYours, "fenced", format!("{which} has fence {} and belongs to `{}` by now", lease.fence, lease.owner))
+        }
+        Miss::Expired(ended) => (Exit::NotYours, "expired", ended_reason(ended)),
+    };
+    let (lease, fence, lane, owner) = match &miss {
+        Miss::NotHeld => (None, None, None, None),
+        Miss::NotYours(lease) | Miss::Fenced(lease) => {
+            (Some(lease.lease), Some(lease.fence), Some(&lease.lane), Some(&lease.owner))
+        }
+        Miss::Expired(ended) => (Some(ended.lease), Some(ended.fence), Some(&ended.lane), Some(&ended.owner)),
+    };
+    let hint = match &miss {
+        Miss::Expired(_) => "lease-lane acquire (what it covered may have been changed by others since)",
+        Miss::NotYours(_) => "lease-lane live; or ask as its owner: --owner NAME",
+        _ => "lease-lane live",
+    };
+    let json = Json { outcome, reason: &reason, lease, fence, lane, owner, hint };
+    Reply::new(exit, &json, format!("{outcome}: {reason}\nhint: {hint}\n"))
+}
+
+fn ended_reason(ended: &Ended) -> String {
+    let why = ended.evicted.map_or("given back", arbiter::lease::Standing::as_str);
+    format!("lease {} of lane `{}` was {why} and ended by somebody who needed its place (record {})", ended.lease, ended.lane, ended.at)
+}

@@ -1,0 +1,119 @@
+//! Where a command works: the one look at the environment, the directory and the files that say so.
+
+use std::env::VarError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arbiter::name::OwnerName;
+use arbiter::policy::Policy;
+use arbiter::time::Span;
+use journal::disk::{DiskError, RealDisk};
+use lease::clock::SystemClock;
+use lease::mutex::Patience;
+use lease::paths::RootDir;
+use lease::place::{GivenBy, Place, PlaceArgs};
+use lease::session::Session;
+
+use crate::args::Global;
+use crate::reply::Failure;
+
+/// The clocks of this machine.
+pub(crate) static CLOCK: SystemClock = SystemClock;
+
+/// What the caller's flags, environment and directory amount to.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) place: Place,
+    owner: Option<String>,
+    pub(crate) patience: Patience,
+}
+
+impl Context {
+    pub(crate) fn find(global: &Global) -> Result<Context, Failure> {
+        let cwd = std::env::current_dir().map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
+        let place = lease::place::find(&place_args(global)?, &cwd)?;
+        Context::at(place, global)
+    }
+
+    pub(crate) fn at(place: Place, global: &Global) -> Result<Context, Failure> {
+        let owner = match &global.owner {
+            Some(owner) => Some(owner.clone()),
+            None => variable("LEASE_LANE_OWNER")?,
+        };
+        let mut patience = Patience::default();
+        for (name, time) in
+            [("LEASE_LANE_MUTEX_TTL", &mut patience.ttl), ("LEASE_LANE_MUTEX_BUDGET", &mut patience.budget)]
+        {
+            if let Some(text) = variable(name)? {
+                let span = Span::parse(&text).map_err(|error| Failure::flag(name, error))?;
+                *time = Duration::from_millis(span.as_ms());
+            }
+        }
+        Ok(Context { place, owner, patience })
+    }
+
+    /// Who asks: what was said, else the harness session, else the nearest long-lived ancestor process.
+    pub(crate) fn owner(&self) -> Result<OwnerName, Failure> {
+        let name = match &self.owner {
+            Some(name) => name.clone(),
+            None => lease::owner::default_owner(&|name| std::env::var(name).ok())?,
+        };
+        OwnerName::new(name).map_err(|error| {
+            Failure::usage(format!("the owner's name cannot be used: {error}"), Some("name somebody: --owner NAME".into()))
+        })
+    }
+
+    /// The policy of the day; the default one where there is no file.
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        match &self.place.policy {
+            Some(path) => Ok(lease::policy_file::load(path)?),
+            None => Ok(Policy::default()),
+        }
+    }
+
+    pub(crate) fn root(&self) -> Result<RootDir, Failure> {
+        Ok(RootDir::open(&self.place.root)?)
+    }
+
+    /// The store if there is one, to look at.
+    pub(crate) fn look(&self) -> Result<Option<RealDisk>, DiskError> {
+        RealDisk::open(&self.place.store)
+    }
+
+    /// The store, made where there is none, to write to.
+    pub(crate) fn open(&self) -> Result<RealDisk, DiskError> {
+        RealDisk::open_or_create(&self.place.store)
+    }
+
+    pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<'d> {
+        Session::new(disk, &CLOCK, owner, self.patience)
+    }
+}
+
+pub(crate) fn place_args(global: &Global) -> Result<PlaceArgs, Failure> {
+    let (store, store_by) = match &global.store {
+        Some(store) => (Some(store.clone()), GivenBy::Flag),
+        None => (path_variable("LEASE_LANE_STORE"), GivenBy::Environment),
+    };
+    let root = global.root.clone().or_else(|| path_variable("LEASE_LANE_ROOT"));
+    let policy = global.policy.clone().or_else(|| path_variable("LEASE_LANE_POLICY"));
+    for (name, path) in [("--store", &store), ("--root", &root), ("--policy", &policy)] {
+        if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(Failure::flag(name, "the path is empty"));
+        }
+    }
+    Ok(PlaceArgs { store, store_by, root, policy })
+}
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Failure::flag(name, "it is not UTF-8")),
+    }
+}

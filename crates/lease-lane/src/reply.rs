@@ -1,0 +1,173 @@
+//! What a command answers: one JSON object, or text for people, and an exit code.
+
+use std::fmt::Display;
+
+use journal::JournalError;
+use journal::disk::DiskError;
+use lease::import::dos::DosError;
+use lease::mutex::MutexError;
+use lease::owner::OwnerError;
+use lease::paths::PathError;
+use lease::place::PlaceError;
+use lease::policy_file::PolicyError;
+use lease::process::ProcessError;
+use lease::session::{LeaseError, chain_of};
+use serde::Serialize;
+
+use crate::exit::Exit;
+
+/// A complete answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// One JSON object.
+    pub(crate) json: String,
+    /// The same for people, newline included; goes to stdout.
+    pub(crate) text: String,
+}
+
+impl Reply {
+    /// An answer from something that has JSON.
+    pub(crate) fn new(exit: Exit, json: &impl Serialize, text: impl Into<String>) -> Reply {
+        let json = serde_json::to_string(json).expect("answers are made of text, numbers and lists, which all have JSON");
+        Reply { exit, json, text: text.into() }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    #[serde(skip)]
+    pub(crate) exit: Exit,
+    outcome: &'static str,
+    error: ErrorBody,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+}
+
+impl Failure {
+    fn new(exit: Exit, kind: &'static str, message: String, hint: Option<String>) -> Failure {
+        let outcome = match exit {
+            Exit::Busy => "busy",
+            Exit::Damaged => "damaged",
+            Exit::Io => "io",
+            _ => "error",
+        };
+        Failure { exit, outcome, error: ErrorBody { kind, message, hint, file: None, offset: None, seq: None } }
+    }
+
+    /// The caller asked for something that cannot be asked.
+    pub(crate) fn usage(message: impl Into<String>, hint: Option<String>) -> Failure {
+        Failure::new(Exit::Usage, "usage", message.into(), hint)
+    }
+
+    /// What is given to `flag` cannot be used.
+    pub(crate) fn flag(flag: &str, error: impl Display) -> Failure {
+        Failure::usage(format!("{flag}: {error}"), None)
+    }
+
+    /// Writing the answer failed.
+    pub(crate) fn output(error: &std::io::Error) -> Failure {
+        Failure::new(Exit::Io, "io", format!("could not write the answer: {error}"), None)
+    }
+
+    /// The failure as one line for people, and its hint.
+    pub(crate) fn lines(&self) -> String {
+        let message = one_line(&self.error.message);
+        match &self.error.hint {
+            Some(hint) => format!("lease-lane: {message}\nhint: {}\n", one_line(hint)),
+            None => format!("lease-lane: {message}\n"),
+        }
+    }
+
+    /// The failure as one JSON object.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| "{\"outcome\":\"error\"}".into())
+    }
+}
+
+/// Text without line breaks and without anything that moves a terminal's cursor.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect();
+    arbiter::text::shown(&words.join(" "), 4000).to_string()
+}
+
+macro_rules! usage_from {
+    ($($error:ty => $kind:literal),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::new(Exit::Usage, $kind, chain_of(&error), error.hint())
+            }
+        })+
+    };
+}
+
+usage_from! {
+    arbiter::region::PatternError => "pattern",
+    lease::regions::RegionError => "pattern",
+    DosError => "import",
+    OwnerError => "owner",
+    PathError => "path",
+    PlaceError => "store",
+    PolicyError => "policy",
+    ProcessError => "process",
+}
+
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Failure {
+        Failure::new(Exit::Io, "io", chain_of(&error), error.hint())
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Failure {
+        let (exit, kind) = match &error {
+            JournalError::Damaged(_) => (Exit::Damaged, "damaged"),
+            JournalError::Newer { .. } => (Exit::Usage, "newer_format"),
+            JournalError::Pruned { .. } => (Exit::Usage, "pruned"),
+            JournalError::NotDurable { .. } => (Exit::Io, "not_durable"),
+            _ => (Exit::Io, "io"),
+        };
+        let mut failure = Failure::new(exit, kind, chain_of(&error), error.hint());
+        if let JournalError::Damaged(damage) = error {
+            failure.error.file = Some(damage.file);
+            failure.error.offset = Some(damage.offset);
+            failure.error.seq = damage.seq;
+        }
+        failure
+    }
+}
+
+impl From<MutexError> for Failure {
+    fn from(error: MutexError) -> Failure {
+        match error {
+            MutexError::Disk(error) => error.into(),
+            busy => Failure::new(Exit::Busy, "busy", chain_of(&busy), busy.hint()),
+        }
+    }
+}
+
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Failure {
+        match error {
+            LeaseError::Journal(error) => error.into(),
+            LeaseError::Mutex(error) => error.into(),
+            LeaseError::RequestIdTaken { .. } => {
+                Failure::new(Exit::Usage, "request_id", chain_of(&error), error.hint())
+            }
+            other => Failure::new(Exit::Io, "io", chain_of(&other), other.hint()),
+        }
+    }
+}
