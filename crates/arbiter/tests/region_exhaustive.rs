@@ -67,13 +67,13 @@ fn every_pair_of_patterns_of_three_tokens() {
 }
 
 #[test]
-fn every_pattern_of_four_tokens_with_every_one_of_two() {
+fn every_ninth_pattern_of_four_tokens_with_every_one_of_two() {
     let paths = all_paths(&ALPHABET, 5);
     let short = known(&all_texts(&TOKENS, 2), &paths, Case::Exact);
     let long = all_texts(&TOKENS, 4);
     let tokens_of_four = &long[all_texts(&TOKENS, 3).len()..];
-    let every_fifth: Vec<String> = tokens_of_four.iter().step_by(5).cloned().collect();
-    let long = known(&every_fifth, &paths, Case::Exact);
+    let every_ninth: Vec<String> = tokens_of_four.iter().step_by(9).cloned().collect();
+    let long = known(&every_ninth, &paths, Case::Exact);
     check_all(&long, &short, &paths, Case::Exact);
 }
 
@@ -86,7 +86,7 @@ fn every_pair_of_patterns_with_dots_and_depth() {
 
 #[test]
 fn every_pair_of_patterns_in_two_cases() {
-    let paths = all_paths(&['a', 'b', 'c', 'd', '/'], 6);
+    let paths = all_paths(&['a', 'b', 'c', 'd', '/'], 5);
     let all = known(&all_texts(&["a", "A", "B", "*", "/", "[!A]", "[A-C]", "[!b-c]"], 3), &paths, Case::Fold);
     check_all(&all, &all, &paths, Case::Fold);
 }

@@ -125,6 +125,16 @@ impl<D: Disk> FileStore<D> {
         self.present.as_ref().is_some_and(|present| present.poisoned)
     }
 
+    /// Whether there is any record. Cheaper than loading where there is.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`].
+    pub fn has_begun(&mut self) -> Result<bool, JournalError> {
+        // The hint is made after the first record; without it the directory must be asked.
+        Ok(self.disk.len(&hint_name())?.is_some() || self.load()?.is_some())
+    }
+
     /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ impl Session<'_> {
     /// [`LeaseError`]. A [`Miss`] is an answer.
     pub fn release(&mut self, which: &Which, fence: Option<Fence>) -> Result<Result<Released, Miss>, LeaseError> {
         let owner = self.owner.clone();
-        if let Some(miss) = self.nothing_there(which)? {
+        if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
         let done = self.transact(|moment| {
@@ -111,7 +111,7 @@ impl Session<'_> {
         coalesce: Option<Span>,
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
         let owner = self.owner.clone();
-        if let Some(miss) = self.nothing_there(which)? {
+        if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
         let clock = self.clock;
@@ -149,9 +149,8 @@ impl Session<'_> {
     }
 
     /// Nobody holds anything in a store without records, and asking makes none.
-    fn nothing_there(&mut self, _which: &Which) -> Result<Option<Miss>, LeaseError> {
-        use journal::store::Store;
-        Ok(self.store.load()?.is_none().then_some(Miss::NotHeld))
+    fn nothing_there(&mut self) -> Result<Option<Miss>, LeaseError> {
+        Ok((!self.store.has_begun()?).then_some(Miss::NotHeld))
     }
 }
 
