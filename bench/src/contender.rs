@@ -7,6 +7,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::policy::Policy;
+use arbiter::region::Region;
+use arbiter::request::Request;
+use arbiter::verdict::Verdict;
+use journal::disk::RealDisk;
+use lease::clock::SystemClock;
+use lease::mutex::Patience;
+use lease::session::{Ask, Session, Which};
 use serde_json::Value;
 
 use crate::Answer;
@@ -85,8 +94,8 @@ pub(crate) fn chosen<'a>(
 
 /// Fills a store with at least `records` records and leaves nothing live.
 ///
-/// Goes through the command line, several processes at a time: nothing else is sure to write what a user's store
-/// would hold, and the processes share their syncs.
+/// Goes through the library, which writes what the command writes without a process for each record; several
+/// threads share their syncs.
 fn make_history(lane: &LeaseLane<'_>, records: u64) -> Answer<()> {
     if records == 0 {
         return lane.prime();
@@ -98,14 +107,7 @@ fn make_history(lane: &LeaseLane<'_>, records: u64) -> Answer<()> {
         let threads: Vec<_> = (0..HISTORIANS)
             .map(|historian| {
                 scope.spawn(move || -> Result<(), String> {
-                    let name = format!("historian-{historian}");
-                    for turn in 0..pairs {
-                        let tree = format!("{name}/{turn}/**");
-                        lane.acquire(&name, &tree)
-                            .and_then(|()| lane.release(&name))
-                            .map_err(|e| e.to_string())?;
-                    }
-                    Ok(())
+                    write_history(&lane.store, historian, pairs).map_err(|error| error.to_string())
                 })
             })
             .collect();
@@ -123,6 +125,29 @@ fn make_history(lane: &LeaseLane<'_>, records: u64) -> Answer<()> {
         .into());
     }
     eprintln!("bench: {seq} records in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// One historian: so many leases, each taken and given back.
+fn write_history(store: &Path, historian: u64, pairs: u64) -> Answer<()> {
+    let disk = RealDisk::open_or_create(store)?;
+    let owner = OwnerName::new("bench")?;
+    let mut session = Session::new(&disk, &SystemClock, owner.clone(), Patience::default());
+    let name = LaneName::new(format!("historian-{historian}"))?;
+    for turn in 0..pairs {
+        let mut request = Request::of(owner.clone());
+        request.lane = Some(name.clone());
+        request.tree =
+            Region::parse([format!("historian-{historian}/{turn}/**")]).map_err(|e| e.to_string())?;
+        let ask = Ask { request, policy: Policy::default(), with_leases: Vec::new(), dry_run: false };
+        let granted = session.acquire(&ask)?;
+        if !matches!(granted.verdict, Verdict::Grant(_)) {
+            return Err(format!("refused: {granted:?}").into());
+        }
+        if session.release(&Which::Lane(name.clone()), None)?.is_err() {
+            return Err(format!("`{name}` could not be given back").into());
+        }
+    }
     Ok(())
 }
 

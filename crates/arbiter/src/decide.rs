@@ -156,7 +156,8 @@ fn in_the_way<'a>(claim: &Claim, question: Question<'a>) -> Vec<Hit<'a>> {
 /// it reads.
 fn meets(claim: &Claim, lease: &Lease, policy: &Policy) -> Option<Meeting> {
     let same_lane = claim.lane.same_as(&lease.lane);
-    let written = [claim.tree.overlap(&lease.tree, policy.case), claim.read.overlap(&lease.tree, policy.case)];
+    let written =
+        [claim.tree.overlap(&lease.tree, policy.case), claim.read.overlap(&lease.tree, policy.case)];
     let written = written.into_iter().flatten().min();
     let (mode, overlap) = match written {
         Some(witness) => (Mode::Write, Some(witness)),
@@ -183,7 +184,8 @@ fn grant(claim: Claim, evictable: &[Hit<'_>], question: Question<'_>) -> Grant {
         let joint = if i == 0 { "; ended: " } else { ", " };
         let _ = write!(reason, "{joint}lease {} of `{}` ({})", gone.lease, gone.owner, gone.why.as_str());
     }
-    let acquired_at = question.request.imported.as_ref().map_or(question.now, |imported| imported.acquired_at);
+    let acquired_at =
+        question.request.imported.as_ref().map_or(question.now, |imported| imported.acquired_at);
     let last_beat = question.request.imported.as_ref().map_or(question.now, |imported| imported.heartbeat_at);
     Grant {
         lane: claim.lane,
@@ -282,8 +284,10 @@ fn free_lanes(question: Question<'_>) -> Vec<LaneName> {
     let Question { live, policy, evidence, .. } = question;
     let free = |name: &LaneName| {
         let said = policy.lane(name)?;
-        let claim = Claim { lane: name.clone(), tree: said.tree.clone(), read: said.read.clone(), ttl: Span::ZERO };
-        let met = live.iter().chain(&evidence.with_leases).any(|lease| meets(&claim, lease, policy).is_some());
+        let claim =
+            Claim { lane: name.clone(), tree: said.tree.clone(), read: said.read.clone(), ttl: Span::ZERO };
+        let met =
+            live.iter().chain(&evidence.with_leases).any(|lease| meets(&claim, lease, policy).is_some());
         (!met).then(|| name.clone())
     };
     policy.lanes.keys().filter_map(free).collect()

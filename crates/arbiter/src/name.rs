@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::region::fold_case;
 use crate::text::{Text, TextError, shown};
@@ -39,14 +40,21 @@ impl LaneName {
         Text::new(name).map(LaneName)
     }
 
+    /// A name made of `text`, shortened to what a name may have; `unnamed` where nothing of it can be one.
+    pub(crate) fn within_limit(text: &str) -> LaneName {
+        let text = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
+        LaneName(Text::or_default(text, "unnamed"))
+    }
+
     /// The name as it was given.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// What two spellings of one lane have in common.
+    /// What two spellings of one lane have in common: its NFC form with case folded.
     pub fn key(&self) -> LaneKey {
-        LaneKey(fold_case(self.as_str()).into())
+        let name = self.as_str();
+        LaneKey(if name.is_ascii() { fold_case(name) } else { fold_case(&name.nfc().collect::<String>()) })
     }
 
     /// Whether both name the same lane.

@@ -62,7 +62,9 @@ impl Policy {
 
     /// What the policy says of `lane`, under any spelling.
     pub fn lane(&self, lane: &LaneName) -> Option<&LanePolicy> {
-        self.lanes.get(lane).or_else(|| self.lanes.iter().find(|(name, _)| name.same_as(lane)).map(|(_, said)| said))
+        self.lanes
+            .get(lane)
+            .or_else(|| self.lanes.iter().find(|(name, _)| name.same_as(lane)).map(|(_, said)| said))
     }
 
     /// The TTL of a lease in `lane` for which the request names none.

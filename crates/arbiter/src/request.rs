@@ -1,13 +1,12 @@
 //! What somebody asks for.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::ProcessIdentity;
-use crate::name::{LaneName, NAME_BYTES_MAX, OwnerName};
+use crate::name::{LaneName, OwnerName};
 use crate::region::Region;
 use crate::text::Text;
 use crate::time::{Span, Timestamp};
@@ -149,14 +148,8 @@ impl Request {
             return lane.clone();
         }
         let first = self.tree.entries().iter().chain(self.read.entries()).next();
-        let mut name = String::from(first.map_or("unnamed", |entry| entry.as_str()));
-        while name.len() > NAME_BYTES_MAX {
-            name.pop();
-        }
-        LaneName::new(name.clone()).unwrap_or_else(|_| {
-            // An entry of white space alone is a path but no name.
-            LaneName::new("unnamed").expect("a constant that is a name")
-        })
+        let name = first.map_or("", |entry| entry.as_str());
+        LaneName::within_limit(name)
     }
 }
 
@@ -186,7 +179,21 @@ impl TryFrom<RequestForm> for Request {
     type Error = RequestError;
 
     fn try_from(form: RequestForm) -> Result<Request, RequestError> {
-        let RequestForm { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported } = form;
-        Request { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported }.check()
+        let RequestForm {
+            lane,
+            owner,
+            tree,
+            read,
+            ttl,
+            processes,
+            force,
+            run_id,
+            why,
+            labels,
+            request_id,
+            imported,
+        } = form;
+        Request { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported }
+            .check()
     }
 }

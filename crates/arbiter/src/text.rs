@@ -97,6 +97,11 @@ impl<const MAX: usize> Text<MAX> {
         Ok(Text(text))
     }
 
+    /// `text`, or `default` where it cannot be had; the default must be a text of its own right.
+    pub(crate) fn or_default(text: &str, default: &'static str) -> Self {
+        Text::new(text).unwrap_or_else(|_| Text(default.into()))
+    }
+
     /// The text as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -130,9 +135,14 @@ mod tests {
 
     #[test]
     fn shell_words_survive_a_shell() {
-        for (text, word) in
-            [("api", "api"), ("src/**", "'src/**'"), ("", "''"), ("it's", "'it'\\''s'"), ("$(rm)", "'$(rm)'"), ("~x", "'~x'")]
-        {
+        for (text, word) in [
+            ("api", "api"),
+            ("src/**", "'src/**'"),
+            ("", "''"),
+            ("it's", "'it'\\''s'"),
+            ("$(rm)", "'$(rm)'"),
+            ("~x", "'~x'"),
+        ] {
             assert_eq!(shell_word(text), word);
         }
     }

@@ -94,7 +94,9 @@ pub struct Span(u64);
 
 /// Why a text is not a length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a duration: write a whole number and a unit, such as `500ms`, `30s`, `5m`, `2h` or `1d`")]
+#[error(
+    "`{text}` is not a duration: write a whole number and a unit, such as `500ms`, `30s`, `5m`, `2h` or `1d`"
+)]
 pub struct SpanError {
     text: String,
 }
@@ -153,7 +155,7 @@ impl fmt::Display for Span {
     /// Writes the span with the largest unit that leaves a whole number; [`Span::parse`] reads it back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
-            if self.0 >= unit_ms && self.0 % unit_ms == 0 {
+            if self.0 >= unit_ms && self.0.is_multiple_of(unit_ms) {
                 return write!(f, "{}{unit}", self.0 / unit_ms);
             }
         }
@@ -163,10 +165,13 @@ impl fmt::Display for Span {
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 % 1000 == 0 {
+        if self.0.is_multiple_of(1000) {
             serializer.serialize_u64(self.0 / 1000)
         } else {
-            #[allow(clippy::cast_precision_loss, reason = "at most ten years of milliseconds: far below 2^52")]
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "at most ten years of milliseconds: far below 2^52"
+            )]
             serializer.serialize_f64(self.0 as f64 / 1000.0)
         }
     }
@@ -191,7 +196,11 @@ impl<'de> Deserialize<'de> for Span {
                 if !(0.0..=most).contains(&ms) {
                     return Err(E::invalid_value(de::Unexpected::Float(s), &self));
                 }
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked above")]
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "range checked above"
+                )]
                 Ok(Span((ms + 0.5) as u64))
             }
         }
@@ -241,7 +250,9 @@ mod tests {
 
     #[test]
     fn span_text_needs_a_whole_number_and_a_unit() {
-        for bad in ["", "5", "s", "5 s", "-5s", "+5s", "1.5s", "5S", "5sec", "99999999999999999999s", "4000d", "٥s"] {
+        for bad in
+            ["", "5", "s", "5 s", "-5s", "+5s", "1.5s", "5S", "5sec", "99999999999999999999s", "4000d", "٥s"]
+        {
             assert!(Span::parse(bad).is_err(), "{bad}");
         }
     }

@@ -42,18 +42,25 @@ fn check(ours: &Known, theirs: &Known, paths: &[String], case: Case) -> bool {
     found.is_some()
 }
 
-fn check_all(ours: &[Known], theirs: &[Known], paths: &[String], case: Case) {
+fn check_all<'a>(pairs: impl Iterator<Item = (&'a Known, &'a Known)>, paths: &[String], case: Case) {
     let (mut n_overlaps, mut n_disjoint) = (0, 0);
-    for our in ours {
-        for their in theirs {
-            if check(our, their, paths, case) {
-                n_overlaps += 1;
-            } else {
-                n_disjoint += 1;
-            }
+    for (ours, theirs) in pairs {
+        if check(ours, theirs, paths, case) {
+            n_overlaps += 1;
+        } else {
+            n_disjoint += 1;
         }
     }
     assert!(1000 < n_overlaps && 1000 < n_disjoint, "{n_overlaps} overlap, {n_disjoint} do not");
+}
+
+/// Each pair once, in alternating order: symmetry is a property of its own.
+fn pairs(all: &[Known]) -> impl Iterator<Item = (&Known, &Known)> {
+    let upward =
+        all.iter().enumerate().flat_map(|(idx, ours)| all[idx..].iter().map(move |theirs| (ours, theirs)));
+    upward
+        .enumerate()
+        .map(|(idx, (ours, theirs))| if idx.is_multiple_of(2) { (ours, theirs) } else { (theirs, ours) })
 }
 
 const TOKENS: [&str; 11] = ["a", "b", "/", "*", "?", ".", "[ab]", "[!a]", "**", "{a,b}", "{,/}"];
@@ -63,7 +70,7 @@ const ALPHABET: [char; 5] = ['a', 'b', 'c', '.', '/'];
 fn every_pair_of_patterns_of_three_tokens() {
     let paths = all_paths(&ALPHABET, 6);
     let all = known(&all_texts(&TOKENS, 3), &paths, Case::Exact);
-    check_all(&all, &all, &paths, Case::Exact);
+    check_all(pairs(&all), &paths, Case::Exact);
 }
 
 #[test]
@@ -74,21 +81,25 @@ fn every_ninth_pattern_of_four_tokens_with_every_one_of_two() {
     let tokens_of_four = &long[all_texts(&TOKENS, 3).len()..];
     let every_ninth: Vec<String> = tokens_of_four.iter().step_by(9).cloned().collect();
     let long = known(&every_ninth, &paths, Case::Exact);
-    check_all(&long, &short, &paths, Case::Exact);
+    check_all(
+        long.iter().flat_map(|ours| short.iter().map(move |theirs| (ours, theirs))),
+        &paths,
+        Case::Exact,
+    );
 }
 
 #[test]
 fn every_pair_of_patterns_with_dots_and_depth() {
     let paths = all_paths(&['a', 'b', '.', '/'], 8);
     let all = known(&all_texts(&["a", ".", "/", "?", "**/", "/**/", "[!b]"], 3), &paths, Case::Exact);
-    check_all(&all, &all, &paths, Case::Exact);
+    check_all(pairs(&all), &paths, Case::Exact);
 }
 
 #[test]
 fn every_pair_of_patterns_in_two_cases() {
     let paths = all_paths(&['a', 'b', 'c', 'd', '/'], 5);
     let all = known(&all_texts(&["a", "A", "B", "*", "/", "[!A]", "[A-C]", "[!b-c]"], 3), &paths, Case::Fold);
-    check_all(&all, &all, &paths, Case::Fold);
+    check_all(pairs(&all), &paths, Case::Fold);
 }
 
 #[test]

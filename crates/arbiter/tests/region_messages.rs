@@ -193,7 +193,7 @@ fn region_limits_and_leniency() {
     let error = Region::parse(&too_many).unwrap_err();
     assert_eq!(error.to_string(), "more than 1024 entries in one region at byte 0 of `a`");
     assert_eq!(Region::parse_or_everything(&too_many), Region::everything());
-    assert_eq!(Region::parse_or_everything(["a", "[", "b"]), Region::parse(["a", "**", "b"]).unwrap());
+    assert_eq!(Region::parse_or_everything(["a", "[", "b"]), Region::everything());
 
     let large = format!("{}{}", "{a,b}".repeat(10), "x".repeat(2000));
     let error = Region::parse([&large, &large, &large]).unwrap_err();
@@ -213,7 +213,7 @@ fn a_region_overlaps_in_the_least_of_all_pairs() {
     assert_eq!(ours.overlap(&theirs, Case::Fold).unwrap().as_str(), "c/d");
     let ours = Region::parse(["lock://x"]).unwrap();
     assert_eq!(ours.overlap(&theirs, Case::Fold).unwrap().as_str(), "lock://x");
-    assert_eq!(ours.overlap(&Region::everything(), Case::Fold), None);
+    assert_eq!(ours.overlap(&Region::everything(), Case::Fold).unwrap().as_str(), "lock://x");
     assert_eq!(Region::default().overlap(&Region::everything(), Case::Fold), None);
 }
 

@@ -54,6 +54,24 @@ pub fn roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
     Ok(files.iter().filter(|file| file.ends_with(".jsonl")).filter_map(|file| segment::root_of(file)).collect())
 }
 
+/// As [`roots`], without what a writer left who slept through the pruning of a segment and then published it
+/// again: unsealed, as published, older than all history, and never written to.
+fn kept_roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
+    let mut roots = roots(disk)?;
+    let mut strays = 0;
+    for &root in roots.split_last().map_or(&[][..], |(_, older)| older) {
+        match read_segment(disk, root, |_| Ok(())) {
+            Ok(None) => {}
+            Ok(Some(segment)) if segment.seal.is_none() && segment.is_as_published() => {}
+            Ok(_) | Err(JournalError::Damaged(_)) => break,
+            Err(error) => return Err(error),
+        }
+        strays += 1;
+    }
+    roots.drain(..strays);
+    Ok(roots)
+}
+
 /// Reads one segment and shows each record; `None` when it is not there (any more).
 ///
 /// # Errors
@@ -68,7 +86,7 @@ pub fn read_segment<D: Disk>(
     let name = segment::name(root);
     let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
     let bytes = disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
-    let segment = Segment::read_with(root, &bytes, show).map_err(JournalError::Damaged)?;
+    let segment = segment::read_known(root, &bytes, show)?;
     segment.check_mark(mark).map_err(JournalError::Damaged)?;
     Ok(Some(segment))
 }
@@ -99,9 +117,9 @@ pub(crate) fn highest_marked<D: Disk>(disk: &D) -> Result<Option<Seq>, JournalEr
 pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
     let mut survey = Survey::default();
     let mut before: Option<Segment> = None;
-    let mut gaps: Vec<(String, Damage)> = Vec::new();
+    let mut gaps: Vec<Damage> = Vec::new();
     let mut repaired: Vec<String> = Vec::new();
-    for root in roots(disk)? {
+    for root in kept_roots(disk)? {
         let mut root_line = Vec::new();
         let mut records = 0;
         let name = segment::name(root);
@@ -133,10 +151,7 @@ pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
             && segment.repaired_after.is_none()
             && before.seal.as_deref() != Some(&root_line[..])
         {
-            let missing = before.seal_seq().map_or(before.root, |(seq, _)| seq);
-            let what = format!("it does not continue the segment before it, `{}`", segment::name(before.root));
-            let damage = Damage { file: name.to_string(), offset: 0, seq: Some(root.get()), what };
-            gaps.push((segment::name(missing).to_string(), damage));
+            gaps.push(gap(before, root));
         }
         survey.first = survey.first.or(Some(root));
         survey.last = segment.chain.head().map(|head| head.seq);
@@ -152,8 +167,21 @@ pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
         survey.damage.push(segment::missing(marked));
     }
     // A gap that an operator has accepted is on record.
-    survey.damage.extend(gaps.into_iter().filter(|(file, _)| !repaired.contains(file)).map(|(_, damage)| damage));
+    survey.damage.extend(gaps.into_iter().filter(|damage| !repaired.contains(&damage.file)));
     Ok(survey)
+}
+
+/// What is wrong where the segment of `next` does not continue the one before it. The later one is what the
+/// present rests on, so the damage is said of what lies before it.
+fn gap(before: &Segment, next: Seq) -> Damage {
+    let next = segment::name(next);
+    let (root, offset, what) = match before.seal_seq() {
+        Some((missing, _)) if segment::name(missing) != next => {
+            (missing, 0, format!("it is missing between `{}` and `{next}`", segment::name(before.root)))
+        }
+        _ => (before.root, before.chain.bytes(), format!("it does not end with what `{next}` begins with")),
+    };
+    Damage { file: segment::name(root).to_string(), offset, seq: Some(root.get()), what }
 }
 
 /// Shows every record of the history, oldest first, each once.
@@ -167,7 +195,7 @@ pub fn walk<D: Disk>(
 ) -> Result<Option<State>, JournalError> {
     let mut last = None;
     let mut stopped = false;
-    for (n, root) in roots(disk)?.into_iter().enumerate() {
+    for (n, root) in kept_roots(disk)?.into_iter().enumerate() {
         let segment = read_segment(disk, root, |event| {
             if !stopped && (!event.is_root || n == 0 || event.repairs()) {
                 stopped = show(&event).is_break();

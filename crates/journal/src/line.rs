@@ -28,6 +28,10 @@ const CRC_PART: usize = CRC_KEY.len() + 8 + 2;
 const PREV_PART: usize = PREV_KEY.len() + 8 + 1;
 /// `,"nonce":"0123456789abcdef"`
 const NONCE_PART: usize = NONCE_KEY.len() + 16 + 1;
+/// Digits of the largest number.
+const SEQ_DIGITS_MAX: usize = 20;
+/// Letters that the name of an operation may have.
+const OP_BYTES_MAX: usize = 64;
 const TIME_LEN: usize = "2026-11-21T07:31:11.123Z".len();
 
 /// A checksum of a record, by which the next one names it.
@@ -115,9 +119,10 @@ pub(crate) const fn uncovered() -> usize {
     CRC_PART
 }
 
-fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
+/// The frame in the bytes that a checksum covers. Costs the same however long the record is.
+pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let rest = covered.strip_prefix(TOKEN)?;
-    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let digits = rest.iter().take(SEQ_DIGITS_MAX + 1).take_while(|b| b.is_ascii_digit()).count();
     let (number, rest) = rest.split_at(digits);
     if number.first() == Some(&b'0') {
         return None;
@@ -127,7 +132,7 @@ fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let (ts, rest) = rest.split_at_checked(TIME_LEN)?;
     let ts = canonical_time(ts)?;
     let rest = rest.strip_prefix(b"\",\"op\":\"")?;
-    let letters = rest.iter().take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
+    let letters = rest.iter().take(OP_BYTES_MAX).take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
     let (op, rest) = rest.split_at(letters);
     let op = std::str::from_utf8(op).ok().filter(|op| !op.is_empty())?;
     let rest = rest.strip_prefix(b"\"")?;

@@ -5,7 +5,7 @@
 //! split where a record can begin, and every piece is a whole record or an unfinished write. Anything else
 //! is damage. These are the rules of `chain_model.py`, argued case by case in `docs/format.md`.
 
-use crate::line::{Frame, TOKEN, decode, stated_crc, uncovered};
+use crate::line::{Frame, TOKEN, decode, frame, stated_crc, uncovered};
 
 /// What a writer puts first when it finds an unterminated tail: "seen unfinished, closed off".
 pub const CLOSING: &[u8] = b"~\n";
@@ -87,26 +87,36 @@ struct Followed;
 
 /// The record in a text that starts with [`TOKEN`]; `None` for an unfinished write.
 ///
-/// A record may be followed by what an interrupted or a closing writer leaves: NULs, the mark `~`, the
-/// beginning of [`TOKEN`].
+/// A record may be followed by what interrupted and closing writers leave, in any order: see [`leftovers`].
 fn piece(text: &[u8]) -> Result<Option<(&[u8], Frame<'_>)>, Followed> {
-    let mut end = without_nuls(text);
-    if let Some(before) = end.strip_suffix(&CLOSING[..1]) {
-        end = without_nuls(before);
+    let record = &text[..text.len() - leftovers(text)];
+    if let Some(frame) = decode(record) {
+        return Ok(Some((record, frame)));
     }
-    for begun in (0..TOKEN.len()).rev() {
-        if let Some(record) = end.strip_suffix(&TOKEN[..begun]) {
-            let record = without_nuls(record);
-            if let Some(frame) = decode(record) {
-                return Ok(Some((record, frame)));
-            }
-        }
-    }
-    if starts_with_record(end) { Err(Followed) } else { Ok(None) }
+    if leading_record(text).is_some() { Err(Followed) } else { Ok(None) }
 }
 
-/// Whether any beginning of the text is a whole record. One pass: the checksum is carried along.
-fn starts_with_record(text: &[u8]) -> bool {
+/// How many bytes at the end of a text are no part of a record whose newline was lost: NULs, marks `~` of
+/// closing writers, beginnings of [`TOKEN`]. Several crashes in a row leave several of them. None of these
+/// bytes is the `}` in which a record ends.
+fn leftovers(text: &[u8]) -> usize {
+    let mut rest = text;
+    loop {
+        rest = match rest.last() {
+            Some(0) => &rest[..rest.len() - 1],
+            Some(last) if *last == CLOSING[0] => &rest[..rest.len() - 1],
+            Some(_) => match (1..TOKEN.len()).rev().find_map(|begun| rest.strip_suffix(&TOKEN[..begun])) {
+                Some(before) => before,
+                None => break,
+            },
+            None => break,
+        };
+    }
+    text.len() - rest.len()
+}
+
+/// The whole record at the beginning of a text, whatever follows it. One pass: the checksum is carried along.
+pub(crate) fn leading_record(text: &[u8]) -> Option<(&[u8], Frame<'_>)> {
     let mut hasher = crc32fast::Hasher::new();
     let mut hashed = 0;
     let mut from = 0;
@@ -117,16 +127,13 @@ fn starts_with_record(text: &[u8]) -> bool {
         let covered = end - uncovered();
         hasher.update(&text[hashed..covered]);
         hashed = covered;
-        if hasher.clone().finalize() == stated.0 && decode(&text[..end]).is_some() {
-            return true;
+        if hasher.clone().finalize() == stated.0
+            && let Some(frame) = frame(&text[..covered], stated)
+        {
+            return Some((&text[..end], frame));
         }
     }
-    false
-}
-
-fn without_nuls(text: &[u8]) -> &[u8] {
-    let end = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-    &text[..end]
+    None
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -2,13 +2,13 @@
 
 use arbiter::seq::Seq;
 
-use crate::Damage;
 use crate::chain::{Chain, Flow, Valid};
 use crate::disk::{Dir, Name};
-use crate::line::Crc;
+use crate::line::{self, Crc};
 use crate::mark::Mark;
-use crate::record::{self, Checkpoint, Op, Record};
+use crate::record::{self, Checkpoint, FORMAT, Op, Record};
 use crate::state::State;
+use crate::{Damage, JournalError};
 
 /// Bytes that a segment may have. It is sealed long before, unless one record is as long.
 pub const SEGMENT_BYTES_MAX: u64 = 512 << 20;
@@ -146,10 +146,50 @@ impl Segment {
         Err(Damage { file, offset: self.chain.bytes(), seq: Some(mark.seq.get()), what: what.into() })
     }
 
+    /// Whether it holds nothing but what it was published with: its root, and behind the root of a repair
+    /// the record of that repair.
+    pub fn is_as_published(&self) -> bool {
+        let published = self.root.get() + u64::from(self.repaired_after.is_some());
+        self.chain.head().is_none_or(|head| head.seq.get() <= published)
+    }
+
     /// The position and checksum of the record that closes it.
     pub fn seal_seq(&self) -> Option<(Seq, Crc)> {
         self.seal.as_ref()?;
         self.chain.head().map(|head| (head.seq, head.crc))
+    }
+}
+
+/// As [`Segment::read_with`], but a segment that a newer major version wrote is that, not damage.
+pub(crate) fn read_known(
+    root: Seq,
+    bytes: &[u8],
+    show: impl FnMut(Event<'_>) -> Result<(), String>,
+) -> Result<Segment, JournalError> {
+    Segment::read_with(root, bytes, show).map_err(|damage| match newer_format(bytes) {
+        Some(found) => JournalError::Newer { found, ours: FORMAT.into() },
+        None => JournalError::Damaged(damage),
+    })
+}
+
+/// The format of a segment whose root is whole and was written by a newer major version.
+fn newer_format(bytes: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Root {
+        format: String,
+    }
+    let first = bytes.split(|&b| b == b'\n').next()?;
+    line::decode(first).filter(|frame| frame.op == "CHECKPOINT")?;
+    let Root { format } = serde_json::from_slice(first).ok()?;
+    is_newer(&format).then_some(format)
+}
+
+/// Whether a format version is of a newer major than ours; what cannot be read counts as newer.
+pub(crate) fn is_newer(format: &str) -> bool {
+    let major = |format: &str| format.split('.').next().and_then(|major| major.parse::<u64>().ok());
+    match (major(format), major(FORMAT)) {
+        (Some(theirs), Some(ours)) => theirs > ours,
+        _ => true,
     }
 }
 
@@ -162,7 +202,7 @@ pub(crate) fn missing(root: Seq) -> Damage {
 /// A segment is sealed when it has this many times the bytes of its checkpoint, ...
 const OUTGROWN_FACTOR: u64 = 4;
 /// ... but never with fewer bytes than this.
-pub const OUTGROWN_BYTES_MIN: u64 = 64 << 10;
+pub const OUTGROWN_BYTES_MIN: u64 = 32 << 10;
 
 fn is_seal(text: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
@@ -219,8 +259,13 @@ impl Reader {
 }
 
 /// A checkpoint must say what the records before it say, or a lease could be lost in it without a word.
+///
+/// One of another minor version may know more than can be read here, so it is taken at its word.
 fn contradiction(state: &State, said: &Checkpoint) -> Result<(), String> {
     if said.repaired_after.is_some() {
+        return Err("only the root of a segment can say that it was made by a repair".into());
+    }
+    if said.format != FORMAT {
         return Ok(());
     }
     let ours = state.checkpoint(said.seal);

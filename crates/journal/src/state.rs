@@ -80,17 +80,17 @@ impl State {
     ///
     /// # Errors
     ///
-    /// In words, when it cannot have happened after what came before. The state is then of no more use.
+    /// In words, when it cannot have happened after what came before. The state is then what it was.
     pub fn apply(&mut self, record: &Record) -> Result<(), String> {
         let Record { seq, ts, ref op, .. } = *record;
         match op {
             Op::Checkpoint(_) | Op::Unknown(_) => {}
             Op::Acquire(body) => {
+                self.admit(lease_of(seq, body), body.extra.clone())?;
                 self.counters.grants += 1;
                 self.counters.forced += u64::from(body.request.force);
                 let verdict = || Verdict::Grant(body.verdict.clone());
                 self.answer(&body.request, seq, verdict);
-                self.admit(lease_of(seq, body), body.extra.clone())?;
             }
             Op::Refuse(body) => {
                 let Refuse { request, verdict, .. } = &**body;
@@ -98,25 +98,24 @@ impl State {
                 self.answer(request, seq, || Verdict::Refuse(verdict.clone()));
             }
             Op::Release(body) => {
-                self.counters.releases += 1;
                 self.end(body.lease, body.fence, None, seq)?;
+                self.counters.releases += 1;
             }
             Op::Scavenge(body) => {
+                self.end(body.lease, body.fence, Some(body.why), seq)?;
                 match body.why {
                     Standing::Dead => self.counters.dead += 1,
                     Standing::Expired | Standing::Held => self.counters.expired += 1,
                 }
-                self.end(body.lease, body.fence, Some(body.why), seq)?;
             }
             Op::Heartbeat(body) => {
-                self.counters.heartbeats += 1;
                 self.change(body.lease, body.fence, |lease| {
                     lease.heartbeat_at = lease.heartbeat_at.max(ts);
                     lease.clock = Some(body.clock.clone());
                 })?;
+                self.counters.heartbeats += 1;
             }
             Op::Adopt(body) => {
-                self.counters.adopts += 1;
                 self.change(body.lease, body.fence, |lease| {
                     lease.owner = body.owner.clone();
                     lease.fence = Fence::from(seq);
@@ -124,6 +123,7 @@ impl State {
                     lease.clock = Some(body.clock.clone());
                     attach(&mut lease.processes, &body.processes);
                 })?;
+                self.counters.adopts += 1;
             }
             Op::Halt(body) => {
                 self.counters.halts += 1;
@@ -197,10 +197,13 @@ impl State {
     fn answer(&mut self, request: &Request, at: Seq, verdict: impl FnOnce() -> Verdict) {
         let Some(request_id) = request.request_id.clone() else { return };
         self.answered.push_back(Answer { request_id, at, asked: fingerprint(request), verdict: verdict() });
+        // Those of live leases stay beyond the limit, and among many of them the latest of the others too.
         if self.answered.len() > ANSWERS_MAX {
             let lives = |answer: &Answer| self.live.get(LeaseId::from(answer.at)).is_some();
-            let oldest = self.answered.iter().position(|answer| !lives(answer));
-            self.answered.remove(oldest.unwrap_or(0));
+            let mut others = self.answered.iter().enumerate().filter(|(_, answer)| !lives(answer)).map(|(n, _)| n);
+            if let (Some(oldest), Some(_)) = (others.next(), others.next()) {
+                self.answered.remove(oldest);
+            }
         }
     }
 }

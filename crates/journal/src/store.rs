@@ -94,6 +94,8 @@ pub struct FileStore<D: Disk> {
 #[derive(Debug)]
 struct Present<D: Disk> {
     segment: Segment,
+    /// The head that the caller knows of: loaded, or appended by itself. Nothing is appended to another.
+    expected: Head,
     file: D::File,
     name: Name,
     poisoned: bool,
@@ -163,13 +165,17 @@ impl<D: Disk> FileStore<D> {
         self.segment().is_some_and(Segment::has_outgrown)
     }
 
+    /// Seals what was just loaded. Loads again in any case: who lost the race sees what won it.
     fn seal_loaded(&mut self, writing: Writing) -> Result<bool, JournalError> {
         let Some(present) = &self.present else { return Ok(false) };
         let seal = Op::Checkpoint(Box::new(present.segment.state.checkpoint(true)));
-        if self.append_unguarded(writing, &[seal])? == Appended::Conflict {
+        let appended = self.append_unguarded(writing, &[seal])?;
+        // The seal becomes durable with the sync of its segment, before its successor exists.
+        self.unsynced = None;
+        self.reload()?;
+        if appended == Appended::Conflict {
             return Ok(false);
         }
-        self.reload()?;
         self.finish_rotation()?;
         Ok(true)
     }
@@ -183,28 +189,37 @@ impl<D: Disk> FileStore<D> {
     ///
     /// A segment without seal is the active one, wherever its name came from: a successor is made only after
     /// the seal is in its predecessor, and seals are for ever. So a stale hint leads forward to the right
-    /// segment, and whatever else is wrong with it sends the reader to the directory.
+    /// segment. Two kinds of segment have no seal although the journal may go on elsewhere, and only the
+    /// directory tells. One that is as it was published: somebody who slept through the pruning of its
+    /// successors may have published it again. One that is poisoned: its seal may be among what was lost.
     fn find_present(&self) -> Result<Option<Present<D>>, JournalError> {
         if let Some(root) = self.hint()? {
             match self.follow_from(root) {
-                Ok(Some(present)) if !present.awaits_successor() => return Ok(Some(present)),
+                Ok(Some(present)) if present.is_surely_active() => return Ok(Some(present)),
                 Ok(_) | Err(JournalError::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        let highest = roots(&self.disk)?.last().copied();
-        let marked = highest_marked(&self.disk)?;
-        let Some(root) = highest else {
-            return match marked {
-                None => Ok(None),
-                Some(root) => Err(damaged_missing(root)),
+        let mut vanished = None;
+        loop {
+            // The marks before the segments: so a rotation that was faster is not taken for a loss.
+            let marked = highest_marked(&self.disk)?;
+            let highest = roots(&self.disk)?.last().copied();
+            let missing = match (highest, marked) {
+                (None, None) => return Ok(None),
+                (None, Some(marked)) => Some(marked),
+                (Some(root), marked) => marked.filter(|&marked| marked > root),
             };
-        };
-        if let Some(marked) = marked.filter(|&marked| marked > root) {
-            return Err(damaged_missing(marked));
+            let root = missing.or(highest).expect("one of them is there");
+            // It may have been sealed and pruned since it was listed, so look again before crying.
+            if missing.is_some() || vanished == Some(root) {
+                return Err(damaged_missing(root));
+            }
+            if let Some(present) = self.follow_from(root)? {
+                return Ok(Some(present));
+            }
+            vanished = Some(root);
         }
-        let present = self.follow_from(root)?;
-        present.map_or_else(|| Err(damaged_missing(root)), |present| Ok(Some(present)))
     }
 
     /// Reads the segment of `root`, or of its latest successor; `None` when it is not there.
@@ -216,11 +231,12 @@ impl<D: Disk> FileStore<D> {
             let name = segment::name(root);
             let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
             let bytes = self.disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
-            let segment = Segment::read(root, &bytes).map_err(JournalError::Damaged)?;
+            let segment = segment::read_known(root, &bytes, |_| Ok(()))?;
             segment.check_mark(mark).map_err(JournalError::Damaged)?;
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
-            found = Some(Present { segment, file, name, poisoned });
+            let expected = segment.chain.head().expect("a segment that was read has a root");
+            found = Some(Present { segment, expected, file, name, poisoned });
             match successor {
                 Some(next) => root = next,
                 None => return Ok(found),
@@ -243,17 +259,25 @@ impl<D: Disk> FileStore<D> {
         };
         // A segment is synced before its successor exists. Where a sync has failed before, another one that
         // succeeds proves nothing; the synced checkpoint in the successor is what counts then.
-        if let Err(source) = self.disk.sync(&present.file, &present.name)
-            && !present.poisoned
-        {
-            return Err(self.poison(present, source));
+        match self.disk.sync(&present.file, &present.name) {
+            Ok(()) if !present.poisoned => {
+                // An old copy without the seal must not pass for the active segment.
+                let mark = Mark { seq: next, crc };
+                let own = segment::mark_name(present.segment.root);
+                self.disk.append_or_create(&own, mark.encode().as_bytes())?;
+            }
+            Err(source) if !present.poisoned => return Err(self.poison(present, source)),
+            _ => {}
         }
         let mut line = seal.clone();
         line.push(b'\n');
         self.disk.publish(&segment::name(next), &line, Durability::Synced)?;
         self.disk.append_or_create(&segment::mark_name(next), Mark { seq: next, crc }.encode().as_bytes())?;
-        self.point_at(next);
-        self.reload()
+        self.reload()?;
+        if let Some(present) = &self.present {
+            self.point_at(present.segment.root);
+        }
+        Ok(())
     }
 
     /// Raises the hint. It may fail or be late: it is only a hint.
@@ -274,7 +298,11 @@ impl<D: Disk> FileStore<D> {
     fn append_unguarded(&mut self, writing: Writing, ops: &[Op]) -> Result<Appended, JournalError> {
         let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
         let chain = &present.segment.chain;
-        let head = chain.head().expect("a chain that was read has a root");
+        let head = present.expected;
+        if chain.head() != Some(head) || chain.is_sealed() {
+            // Somebody was faster, and an earlier attempt has seen it.
+            return Ok(Appended::Conflict);
+        }
         let had_open_tail = chain.has_open_tail();
         let (blob, records) = encode(head, had_open_tail, writing, ops)?;
         let Some(&last) = records.last() else { return Ok(Appended::Conflict) };
@@ -301,6 +329,7 @@ impl<D: Disk> FileStore<D> {
         if !self.disk.is_at(&present.file, &present.name)? {
             return Ok(Appended::Conflict);
         }
+        present.expected = last;
         self.unsynced = Some(Mark { seq: last.seq, crc: last.crc });
         let first = records.first().map_or(last.seq, |first| first.seq);
         Ok(Appended::Valid { first, head: last })
@@ -308,6 +337,11 @@ impl<D: Disk> FileStore<D> {
 }
 
 impl<D: Disk> Present<D> {
+    /// Whether this is the active segment without asking the directory.
+    fn is_surely_active(&self) -> bool {
+        !self.awaits_successor() && !self.poisoned && !self.segment.is_as_published()
+    }
+
     /// Whether a rotation was begun here and its second half is missing.
     fn awaits_successor(&self) -> bool {
         self.segment.seal.is_some()
@@ -327,7 +361,7 @@ impl<D: Disk> Store for FileStore<D> {
                 self.begin(writing)?;
                 continue;
             };
-            if is_newer(&present.segment.format) {
+            if segment::is_newer(&present.segment.format) {
                 let found = present.segment.format.clone();
                 return Err(JournalError::Newer { found, ours: FORMAT.into() });
             }
@@ -351,7 +385,8 @@ impl<D: Disk> Store for FileStore<D> {
     }
 
     fn commit(&mut self) -> Result<Option<DiskError>, JournalError> {
-        let (Some(present), Some(mark)) = (&self.present, self.unsynced.take()) else { return Ok(None) };
+        let Some(mark) = self.unsynced.take() else { return Ok(None) };
+        let present = self.present.as_ref().expect("what was appended was appended to a segment");
         if let Err(source) = self.disk.sync(&present.file, &present.name) {
             return Err(self.poison(present, source));
         }
@@ -367,11 +402,14 @@ impl<D: Disk> FileStore<D> {
         let (name, body) = record::encode(&genesis);
         let stamp = Stamp { seq: Seq::FIRST, ts: writing.ts, nonce: writing.nonce, prev: Crc::NONE };
         let (line, _) = line::encode(stamp, name, &body);
-        match self.disk.publish(&segment::name(Seq::FIRST), format!("{line}\n").as_bytes(), Durability::Synced)? {
-            Published::Created => self.point_at(Seq::FIRST),
-            Published::Exists => {}
+        let published = self.disk.publish(&segment::name(Seq::FIRST), format!("{line}\n").as_bytes(), Durability::Synced)?;
+        self.reload()?;
+        if let Some(present) = &self.present
+            && published == Published::Created
+        {
+            self.point_at(present.segment.root);
         }
-        self.reload()
+        Ok(())
     }
 }
 
@@ -403,13 +441,4 @@ fn encode(
 
 fn damaged_missing(root: Seq) -> JournalError {
     JournalError::Damaged(segment::missing(root))
-}
-
-/// Whether a format version is of a newer major than ours; what cannot be read counts as newer.
-fn is_newer(format: &str) -> bool {
-    let major = |format: &str| format.split('.').next().and_then(|major| major.parse::<u64>().ok());
-    match (major(format), major(FORMAT)) {
-        (Some(theirs), Some(ours)) => theirs > ours,
-        _ => true,
-    }
 }

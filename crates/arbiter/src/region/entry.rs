@@ -23,6 +23,8 @@ use super::syntax::{self, Piece};
 use super::witness::Witness;
 
 const LOCK: &str = "lock://";
+/// The entry that names every resource.
+const EVERY_LOCK: &str = "lock://*";
 
 /// One entry of a region: a glob over project-relative paths, or `lock://NAME`.
 ///
@@ -34,7 +36,8 @@ const LOCK: &str = "lock://";
 /// An entry whose last component has no wildcard, or which ends in `/` (or `/.`, or `/..`), names that path and
 /// everything beneath it; any other names exactly the paths it spells. `.` is the root and therefore everything.
 ///
-/// A lock is a point: equal to the same name in any case, disjoint from everything else, `**` included.
+/// A lock is a point: equal to the same name in any case, disjoint from everything else, `**` included. Only
+/// `lock://*` is more than a point: it names every lock.
 ///
 /// Limits: [`Entry::BYTES_MAX`], [`Entry::WILDCARDS_MAX`] and [`Entry::ALTERNATIVES_MAX`]. Equality, order and hash are
 /// those of the normal form, so `a` and `a/**`, which mean the same, are two entries.
@@ -103,6 +106,11 @@ impl Entry {
         Self { text: "**".to_owned(), scope: Scope::Paths { branches: vec![branch], n_literal: 0 } }
     }
 
+    /// Returns the entry that names every resource: `lock://*`.
+    pub fn every_lock() -> Self {
+        Self { text: EVERY_LOCK.to_owned(), scope: Scope::Lock { folded: EVERY_LOCK.to_owned() } }
+    }
+
     /// Returns the normal form.
     ///
     /// NFC, `/` between components, no `.`, `..`, doubled separators or needless escapes; case as written. Alternatives
@@ -130,7 +138,11 @@ impl Entry {
                 least_overlap(ours, theirs, case, n_chars_max)
             }
             (Scope::Lock { folded: ours }, Scope::Lock { folded: theirs }) => {
-                (ours == theirs).then(|| Witness::lock(ours.clone()))
+                let common = match (ours.as_str(), theirs.as_str()) {
+                    (EVERY_LOCK, common) | (common, EVERY_LOCK) => common,
+                    (ours, theirs) => (ours == theirs).then_some(ours)?,
+                };
+                Some(Witness::lock(common.to_owned()))
             }
             _ => None,
         }
@@ -507,6 +519,22 @@ mod tests {
     #[test]
     fn everything_is_what_two_stars_read_as() {
         assert_eq!(Entry::everything(), Entry::parse("**").unwrap());
+    }
+
+    #[test]
+    fn one_entry_names_every_lock_and_no_path() {
+        let every = Entry::parse("lock://*").unwrap();
+        assert_eq!(every, Entry::every_lock());
+        let meets = |text: &str| {
+            Entry::parse(text).unwrap().overlap(&every, Case::Fold).map(|w| w.as_str().to_owned())
+        };
+        assert_eq!(meets("lock://Db").as_deref(), Some("lock://db"));
+        assert_eq!(
+            every.overlap(&every, Case::Exact).map(|w| w.as_str().to_owned()).as_deref(),
+            Some("lock://*")
+        );
+        assert_eq!(meets("**"), None);
+        assert!(!every.covers(&ProjectPath::parse("a").unwrap(), Case::Fold));
     }
 
     /// The least witness needs all of one and the end of the other; the largest such pair takes 0.8 s in release.

@@ -67,29 +67,18 @@ impl Region {
         Ok(Self { entries })
     }
 
-    /// Reads every entry; one that cannot be read counts as `**`, because an unknown scope must not be read as none.
-    ///
-    /// A region that is too large as a whole becomes [`Region::everything`]. Neither holds any lock.
+    /// Reads every entry; one that cannot be read counts as everything, because an unknown scope must not be read as
+    /// none: the whole region is then [`Region::everything`], as is one that is too large.
     pub fn parse_or_everything<I>(texts: I) -> Self
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
-        let mut entries = Vec::new();
-        let mut n_spelled_bytes = 0;
-        for text in texts {
-            let entry = Entry::parse(text.as_ref()).unwrap_or_else(|_| Entry::everything());
-            n_spelled_bytes += entry.n_spelled_bytes();
-            if entries.len() == Self::ENTRIES_MAX || Self::SPELLED_BYTES_MAX < n_spelled_bytes {
-                return Self::everything();
-            }
-            entries.push(entry);
-        }
-        Self { entries }
+        Self::parse(texts).unwrap_or_else(|_| Self::everything())
     }
 
-    /// Returns the region that holds every path, and no resource.
+    /// Returns the region that holds every path and every resource: `**` and `lock://*`.
     pub fn everything() -> Self {
-        Self { entries: vec![Entry::everything()] }
+        Self { entries: vec![Entry::everything(), Entry::every_lock()] }
     }
 
     /// Returns the entries in the order given.

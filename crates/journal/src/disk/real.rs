@@ -2,8 +2,9 @@
 
 use std::cell::OnceCell;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -292,18 +293,23 @@ impl Disk for RealDisk {
 
     fn read(&self, file: &File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
         let wrong = |source| failed("read", &self.full(name), source);
-        let mut file = file;
-        if from > 0 {
-            file.seek(SeekFrom::Start(from)).map_err(wrong)?;
-        }
         let len = file.metadata().map_err(wrong)?.len().saturating_sub(from);
         if len > most {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
             return Err(wrong(io::Error::new(io::ErrorKind::InvalidData, what)));
         }
-        // One byte to spare lets a single read see the end of the file.
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
-        file.take(most).read_to_end(&mut bytes).map_err(wrong)?;
+        // By position: where an earlier read or append has left the descriptor does not matter.
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], from + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(wrong(error)),
+            }
+        }
+        bytes.truncate(filled);
         Ok(bytes)
     }
 

@@ -1,0 +1,352 @@
+//! Writers that nothing keeps apart. Whatever the order of their disk calls, one of those who collide wins.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use arbiter::seq::Seq;
+use common::disk::{Fault, MemDisk};
+use common::turns::play;
+use common::{Client, Told, lanes, load, spawn, time, writing};
+use journal::disk::{Access, Dir};
+use journal::history::{Keep, prune, survey};
+use journal::segment;
+use journal::store::{Appended, FileStore, Store, Writing};
+
+/// A store with one grant in it.
+fn store() -> MemDisk {
+    let disk = MemDisk::new();
+    Client::new(disk.process(), "first").acquire(1, "first", &["first/**"]).expect("sound");
+    disk.copy()
+}
+
+/// Whoever was told yes has its lane, and nobody else has; the history is sound.
+fn check(disk: &MemDisk, told: &[(&str, Told)], at: &str) {
+    let state = load(disk.process()).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let granted: Vec<&str> =
+        told.iter().filter(|(_, told)| matches!(told, Told::Granted(_))).map(|(name, _)| *name).collect();
+    let live: Vec<String> = lanes(&state).into_iter().filter(|lane| lane != "first").collect();
+    assert_eq!(live, granted, "{at}: {told:?}");
+    let survey = survey(&disk.process()).expect("the disk works");
+    assert_eq!(survey.damage, [], "{at}");
+}
+
+/// How many disk calls one attempt takes.
+fn calls_of_one(disk: &MemDisk) -> usize {
+    let mine = disk.copy();
+    Client::new(mine.clone(), "count").acquire(5, "count", &["src/**"]).expect("sound");
+    mine.calls()
+}
+
+#[test]
+fn of_two_colliding_writers_one_wins_wherever_the_first_is_overtaken() {
+    for disk in [store(), MemDisk::new()] {
+        for k in 0..calls_of_one(&disk) {
+            let disk = disk.copy();
+            let (ann, bob) = (disk.process(), disk.process());
+            let bobs = Arc::new(Mutex::new(None));
+            let slot = Arc::clone(&bobs);
+            ann.before(k, move || {
+                let told = Client::new(bob, "bob").acquire(7, "bob", &["src/**"]).expect("sound");
+                *slot.lock().expect("free") = Some(told);
+            });
+            let anns = Client::new(ann, "ann").acquire(6, "ann", &["src/**"]).expect("sound");
+            let bobs = bobs.lock().expect("free").take().expect("bob went");
+            let told = [("ann", anns), ("bob", bobs)];
+            let wins = told.iter().filter(|(_, told)| matches!(told, Told::Granted(_))).count();
+            assert_eq!(wins, 1, "overtaken before call {k}: {told:?}");
+            check(&disk, &told, &format!("overtaken before call {k}"));
+        }
+    }
+}
+
+#[test]
+fn of_three_colliding_writers_one_wins_wherever_two_are_overtaken() {
+    let disk = store();
+    let calls = calls_of_one(&disk);
+    for i in 0..calls {
+        for j in 0..calls {
+            let disk = disk.copy();
+            let (ann, bob, eve) = (disk.process(), disk.process(), disk.process());
+            let all = Arc::new(Mutex::new(Vec::new()));
+            let (bobs, eves) = (Arc::clone(&all), Arc::clone(&all));
+            bob.before(j, move || {
+                let told = Client::new(eve, "eve").acquire(8, "eve", &["src/**"]).expect("sound");
+                eves.lock().expect("free").push(("eve", told));
+            });
+            ann.before(i, move || {
+                let told = Client::new(bob, "bob").acquire(7, "bob", &["src/**"]).expect("sound");
+                bobs.lock().expect("free").push(("bob", told));
+            });
+            let told = Client::new(ann, "ann").acquire(6, "ann", &["src/**"]).expect("sound");
+            let mut all = all.lock().expect("free").clone();
+            all.push(("ann", told));
+            let wins = all.iter().filter(|(_, told)| matches!(told, Told::Granted(_))).count();
+            assert_eq!(wins, 1, "before calls {i} and {j}: {all:?}");
+            check(&disk, &all, &format!("before calls {i} and {j}"));
+        }
+    }
+}
+
+#[test]
+fn three_writers_in_any_order_of_their_disk_calls_make_one_history() {
+    for seed in 0..400 {
+        let disk = if seed % 2 == 0 { store() } else { MemDisk::new() };
+        let told = play(seed, &disk, 3, |number, mine| {
+            let name = ["ann", "bob", "eve"][number];
+            let mut client = Client::new(mine, name);
+            loop {
+                let told = client.acquire(6 + number as u64, name, &["src/**"]);
+                match told.unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
+                    Told::Lost => {}
+                    told => return (name, told),
+                }
+            }
+        });
+        let wins = told.iter().filter(|(_, told)| matches!(told, Told::Granted(_))).count();
+        assert_eq!(wins, 1, "seed {seed}: {told:?}");
+        check(&disk, &told, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn writers_and_sealers_in_any_order_of_their_disk_calls_lose_nothing_and_raise_no_alarm() {
+    for seed in 0..250 {
+        let disk = store();
+        let told = play(seed, &disk, 4, |number, mine| {
+            let name = ["ann", "bob", "seal", "more"][number];
+            let mut client = Client::new(mine, name);
+            let mut told = Vec::new();
+            for n in 0..3u64 {
+                let at = 6 + number as u64 + 10 * n;
+                if name == "seal" {
+                    let sealed = client.store.seal(writing(at));
+                    sealed.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                    continue;
+                }
+                let lane = format!("{name}{n}");
+                let answer = client.acquire(at, &lane, &[&format!("{lane}/**")]);
+                if let Told::Granted(seq) = answer.unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
+                    told.push((seq, lane));
+                }
+            }
+            told
+        });
+        let mut granted: Vec<(Seq, String)> = told.into_iter().flatten().collect();
+        granted.sort();
+        let state = load(disk.process()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let live: Vec<(Seq, String)> = state
+            .live
+            .iter()
+            .filter(|lease| lease.lane.as_str() != "first")
+            .map(|lease| (common::seq(lease.lease.get()), lease.lane.to_string()))
+            .collect();
+        assert_eq!(live, granted, "seed {seed}");
+        assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_sleeper_across_a_seal_gets_a_conflict_before_and_after_the_rotation_is_finished() {
+    // `stop` is the call at which the sealer dies; the last value lets it finish.
+    for stop in 0..20 {
+        let disk = store();
+        let mut sleeper = Client::new(disk.process(), "ann");
+        sleeper.store.prepare(writing(5)).expect("sound");
+        let sealer = disk.process();
+        sealer.fault_at(stop, Fault::Die);
+        let sealed = FileStore::new(sealer.clone(), Access::Append).seal(writing(6));
+        let has_seal = sealer.log().iter().any(|call| call.starts_with("append ")) && !(sealer.is_dead()
+            && sealer.log().last().is_some_and(|call| call.starts_with("append ")));
+        let told = sleeper.acquire_as_loaded(7, "ann", &["src/**"]).expect("sound");
+        assert_eq!(told == Told::Lost, has_seal, "stopped at {stop}: {sealed:?} {:?}", sealer.log());
+        if !has_seal {
+            continue;
+        }
+        // Asking again without loading is still no: what was decided on is gone.
+        assert_eq!(sleeper.store.append_if(writing(8), &[spawn("late")]).expect("sound"), Appended::Conflict);
+        let told = Client::new(disk.process(), "bob").acquire(9, "bob", &["src/**"]).expect("sound");
+        assert!(matches!(told, Told::Granted(_)), "stopped at {stop}");
+        check(&disk, &[("bob", told)], "after the sleeper");
+    }
+}
+
+#[test]
+fn who_lost_a_race_cannot_append_what_was_decided_before_without_loading_again() {
+    let disk = store();
+    let (mut ann, mut bob) = (Client::new(disk.process(), "ann"), Client::new(disk.process(), "bob"));
+    ann.store.prepare(writing(5)).expect("sound");
+    bob.acquire(6, "bob", &["src/**"]).expect("sound");
+    assert_eq!(ann.acquire_as_loaded(7, "ann", &["src/**"]).expect("sound"), Told::Lost);
+    assert_eq!(ann.acquire_as_loaded(8, "ann", &["src/**"]).expect("sound"), Told::Lost, "decided before bob's grant");
+    assert_eq!(ann.acquire(9, "ann", &["src/**"]).expect("sound"), Told::Refused);
+    check(&disk, &[("bob", Told::Granted(common::seq(3)))], "in the end");
+}
+
+#[test]
+fn who_won_cannot_append_again_over_somebody_who_came_after_without_loading_again() {
+    let disk = store();
+    let ann = disk.process();
+    let bob = disk.process();
+    let mut store = FileStore::new(ann.clone(), Access::Append);
+    store.prepare(writing(5)).expect("sound");
+    // Bob comes between the append and the reading back of it.
+    ann.before(1, move || {
+        let told = Client::new(bob, "bob").acquire(6, "bob", &["src/**"]).expect("sound");
+        assert!(matches!(told, Told::Granted(_)));
+    });
+    assert!(matches!(store.append_if(writing(7), &[spawn("ann's")]).expect("sound"), Appended::Valid { .. }));
+    assert_eq!(store.append_if(writing(8), &[spawn("by the old state")]).expect("sound"), Appended::Conflict);
+    store.commit().expect("sound");
+    check(&disk, &[("bob", Told::Granted(common::seq(4)))], "in the end");
+}
+
+#[test]
+fn one_writer_may_append_twice_to_what_it_loaded_once() {
+    let disk = store();
+    let mut store = FileStore::new(disk.process(), Access::Append);
+    store.prepare(writing(5)).expect("sound");
+    for n in 6..9 {
+        assert!(matches!(store.append_if(writing(n), &[spawn("mine")]).expect("sound"), Appended::Valid { .. }));
+    }
+    store.commit().expect("sound");
+    assert_eq!(load(disk.process()).expect("sound").counters.spawns, 3);
+}
+
+/// The nonce: without it both would write the same bytes, find them valid and believe that they are theirs.
+#[test]
+fn two_writers_of_the_same_words_at_the_same_moment_do_not_both_win() {
+    let disk = store();
+    let ops = [spawn("the same words")];
+    let same_time = |nonce| Writing { ts: time(6), nonce };
+    let mut one = FileStore::new(disk.process(), Access::Append);
+    let mut two = FileStore::new(disk.process(), Access::Append);
+    one.prepare(same_time(1)).expect("sound");
+    two.prepare(same_time(2)).expect("sound");
+    let told = [one.append_if(same_time(1), &ops).expect("sound"), two.append_if(same_time(2), &ops).expect("sound")];
+    assert!(matches!(told, [Appended::Valid { .. }, Appended::Conflict]), "{told:?}");
+    assert_eq!(load(disk.process()).expect("sound").counters.spawns, 1);
+}
+
+#[test]
+fn a_late_writer_glued_behind_a_fragment_is_read_and_judged_by_the_chain() {
+    let disk = store();
+    let name = segment::name(Seq::FIRST);
+    let fragments: Vec<Vec<u8>> = ["{\"seq\":3,\"ts\":\"2026", "{", "{\"seq\":", "\0\0\0", "{\"seq\":3\0\0", "~", "no record", "{\"seq\"{\"seq\""]
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    for fragment in &fragments {
+        for overtaken in [false, true] {
+            let disk = disk.copy();
+            let mut ann = Client::new(disk.process(), "ann");
+            ann.store.prepare(writing(5)).expect("sound");
+            // After ann looked, somebody dies in a write; bob may be faster too.
+            disk.add(&name, fragment);
+            let bob = overtaken.then(|| Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("sound"));
+            let told = ann.acquire_as_loaded(7, "ann", &["src/**"]);
+            if fragment == b"no record" && !overtaken {
+                // Glued behind it, ann's record is still found.
+                assert!(matches!(told, Ok(Told::Granted(_))), "{told:?}");
+            }
+            let told = told.unwrap_or_else(|error| panic!("{:?}: {error}", String::from_utf8_lossy(fragment)));
+            assert_eq!(told == Told::Lost, overtaken, "{:?}", String::from_utf8_lossy(fragment));
+            let mut all = vec![("ann", told)];
+            all.extend(bob.map(|told| ("bob", told)));
+            check(&disk, &all, &String::from_utf8_lossy(fragment));
+        }
+    }
+}
+
+#[test]
+fn a_short_write_of_a_batch_is_an_error_and_its_whole_part_a_correct_history() {
+    let disk = store();
+    let batch = [spawn("one"), spawn("two"), spawn("three")];
+    let whole = {
+        let disk = disk.copy();
+        let before = disk.bytes(&segment::name(Seq::FIRST)).expect("there").len();
+        Client::new(disk.process(), "ann").write(5, &batch).expect("sound");
+        disk.bytes(&segment::name(Seq::FIRST)).expect("there").len() - before
+    };
+    for taken in 0..whole {
+        let disk = disk.copy();
+        let mine = disk.process();
+        let mut store = FileStore::new(mine.clone(), Access::Append);
+        store.prepare(writing(5)).expect("sound");
+        mine.fault_at(0, Fault::Short(taken));
+        let told = store.append_if(writing(5), &batch);
+        if taken == whole - 1 {
+            assert!(matches!(told, Ok(Appended::Valid { .. })), "only the newline is missing");
+            continue;
+        }
+        let error = told.expect_err("it was short").to_string();
+        assert!(error.contains("append to"), "{error}");
+        let told = Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("usable afterwards");
+        check(&disk, &[("bob", told)], &format!("{taken} bytes taken"));
+    }
+}
+
+/// All of a store's life while somebody sleeps who saw it when it was empty.
+#[test]
+fn who_slept_through_the_stores_beginning_and_its_pruning_begins_no_second_one() {
+    for k in 0..8 {
+        let disk = MemDisk::new();
+        let (sleeper, busy) = (disk.process(), disk.process());
+        sleeper.before(k, move || live_a_life(&busy));
+        let told = Client::new(sleeper, "ann").acquire(90, "ann", &["life/x"]).expect("sound");
+        assert!(matches!(told, Told::Refused | Told::Lost), "slept before call {k}: {told:?}");
+        after_a_life(&disk, &format!("slept before call {k}"));
+    }
+}
+
+#[test]
+fn who_slept_while_finishing_a_rotation_that_was_pruned_since_makes_no_second_present() {
+    for k in 0..24 {
+        for stale_hint in [false, true] {
+            let disk = store();
+            // A seal without a successor.
+            let dies = disk.process();
+            dies.fault_at(dies_before_publish(&disk), Fault::Die);
+            assert!(FileStore::new(dies, Access::Append).seal(writing(6)).is_err());
+            let (sleeper, busy) = (disk.process(), disk.process());
+            sleeper.before(k, move || live_a_life(&busy));
+            let told = Client::new(sleeper, "ann").acquire(90, "ann", &["life/x"]).expect("sound");
+            assert!(matches!(told, Told::Refused | Told::Lost) || k > 12, "slept before call {k}: {told:?}");
+            if matches!(told, Told::Granted(_)) {
+                continue;
+            }
+            if stale_hint {
+                let hint = journal::disk::Name::new(Dir::Top, "active");
+                disk.put(&hint, format!("{:020}\n", 3).as_bytes());
+            }
+            after_a_life(&disk, &format!("slept before call {k}, stale hint: {stale_hint}"));
+        }
+    }
+}
+
+/// The call of a seal at which the successor would be published.
+fn dies_before_publish(disk: &MemDisk) -> usize {
+    let disk = disk.copy();
+    let mine = disk.process();
+    FileStore::new(mine.clone(), Access::Append).seal(writing(6)).expect("sound");
+    mine.log().iter().position(|call| call.starts_with("publish")).expect("a successor")
+}
+
+fn live_a_life(disk: &MemDisk) {
+    let mut client = Client::new(disk.clone(), "life");
+    client.acquire(20, "life", &["life/**"]).expect("sound");
+    for n in 0..3 {
+        client.write(30 + n, &[spawn("on")]).expect("sound");
+        assert!(client.store.seal(writing(40 + n)).expect("sound"));
+    }
+    prune(disk, Keep::None, time(60)).expect("sound");
+    client.write(70, &[spawn("on")]).expect("sound");
+}
+
+fn after_a_life(disk: &MemDisk, at: &str) {
+    let told = Client::new(disk.process(), "bob").acquire(95, "bob", &["life/y"]).expect(at);
+    assert_eq!(told, Told::Refused, "{at}: what was granted is forgotten");
+    let state = load(disk.process()).expect(at);
+    assert!(lanes(&state).contains(&"life".to_owned()), "{at}");
+    assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "{at}");
+}
