@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Liveness};
 use crate::lease::{Lease, LiveSet, Standing};
 use crate::name::LaneName;
 use crate::policy::Policy;
@@ -127,6 +127,7 @@ struct Hit<'a> {
     lease: &'a Lease,
     meeting: Meeting,
     standing: Standing,
+    alive: Liveness,
 }
 
 /// How a lease and a claim meet.
@@ -142,11 +143,12 @@ fn in_the_way<'a>(claim: &Claim, question: Question<'a>) -> Vec<Hit<'a>> {
         let meeting = meets(claim, lease, policy)?;
         let alive = evidence.liveness(lease.lease);
         let standing = lease.standing(alive, policy.grace_of(lease), now, &evidence.clock);
-        Some(Hit { lease, meeting, standing })
+        Some(Hit { lease, meeting, standing, alive })
     });
     // What is kept elsewhere can be respected but not ended from here.
     let elsewhere = evidence.with_leases.iter().filter_map(|lease| {
-        Some(Hit { lease, meeting: meets(claim, lease, policy)?, standing: Standing::Held })
+        let meeting = meets(claim, lease, policy)?;
+        Some(Hit { lease, meeting, standing: Standing::Held, alive: Liveness::Unknown })
     });
     here.chain(elsewhere).collect()
 }
@@ -212,7 +214,7 @@ fn conflicting(claim: &Claim, hits: &[Hit<'_>], question: Question<'_>) -> Refus
             overlap: hit.meeting.overlap.as_ref().map(ToString::to_string),
             since: hit.lease.acquired_at,
             expires_at: hit.lease.expires_at(),
-            alive: question.evidence.liveness(hit.lease.lease),
+            alive: hit.alive,
         })
         .collect();
     // The first lease that holds is the one named; one in the same lane goes before the others.

@@ -18,7 +18,7 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
     pub start: u64,
-    /// Boot id of the kernel the process runs under.
+    /// Clock domain of the kernel the process runs under, as in [`ClockReading::boot`]: start times count in it.
     pub boot: String,
     /// Inode of the pid namespace in which `pid` counts.
     pub pidns: u64,

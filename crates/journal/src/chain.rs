@@ -42,7 +42,7 @@ pub struct Chain {
     root: Seq,
     head: Option<Head>,
     known: HashSet<(u64, Crc)>,
-    valid: Vec<Crc>,
+    valid: Vec<(Crc, u64)>,
     sealed: bool,
     void: u64,
     torn: u64,
@@ -139,7 +139,7 @@ impl Chain {
         if extends_head {
             let is_root = self.head.is_none();
             self.head = Some(Head { seq: frame.seq, crc: frame.crc, ts: frame.ts });
-            self.valid.push(frame.crc);
+            self.valid.push((frame.crc, frame.nonce));
             let flow = each(Valid { offset, text, frame })?;
             self.sealed = flow == Flow::Seals && !is_root;
         } else if self.known.contains(&extends) {
@@ -164,8 +164,18 @@ impl Chain {
 
     /// Whether the record at `seq` is valid and has this checksum.
     pub fn has(&self, seq: Seq, crc: Crc) -> bool {
+        self.valid_at(seq).is_some_and(|&(its, _)| its == crc)
+    }
+
+    /// Whether the record at `seq` is valid and was written by the write with this nonce. Two writers can have
+    /// made records of one checksum, by chance one time in 2^32, but not of one nonce.
+    pub fn has_of(&self, seq: Seq, crc: Crc, nonce: u64) -> bool {
+        self.valid_at(seq) == Some(&(crc, nonce))
+    }
+
+    fn valid_at(&self, seq: Seq) -> Option<&(Crc, u64)> {
         let at = seq.get().checked_sub(self.root.get()).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.valid.get(at)) == Some(&crc)
+        at.and_then(|at| self.valid.get(at))
     }
 
     /// Whether a checkpoint has closed the segment.

@@ -109,7 +109,8 @@ pub trait Disk {
     ///
     /// # Errors
     ///
-    /// When the disk fails or the rest of the file is longer than `most` bytes.
+    /// When the disk fails; of kind [`io::ErrorKind::FileTooLarge`] when the rest of the file is longer than `most`
+    /// bytes.
     fn read(&self, file: &Self::File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError>;
 
     /// Appends with one write. Returns how many bytes were taken, which may be fewer than there are.
@@ -168,6 +169,13 @@ pub trait Disk {
     /// When it is there and cannot be removed.
     fn remove(&self, name: &Name) -> Result<(), DiskError>;
 
+    /// Makes the names in a directory survive a crash.
+    ///
+    /// # Errors
+    ///
+    /// When the disk says that they will not.
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError>;
+
     /// The files of a directory, sorted.
     ///
     /// # Errors
@@ -215,6 +223,9 @@ impl<D: Disk> Disk for &D {
     }
     fn remove(&self, name: &Name) -> Result<(), DiskError> {
         (**self).remove(name)
+    }
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
+        (**self).sync_dir(dir)
     }
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
         (**self).list(dir)

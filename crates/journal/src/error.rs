@@ -35,6 +35,14 @@ pub enum JournalError {
     /// The number space of the journal is used up.
     #[error("the journal has used up its numbers")]
     Full,
+    /// A record would be longer than any reader takes.
+    #[error("a record of {bytes} bytes would be longer than the {most} a journal takes")]
+    TooLong {
+        /// Bytes it would have.
+        bytes: usize,
+        /// Bytes it may have.
+        most: usize,
+    },
     /// The part of the history that was asked for has been pruned.
     #[error("the journal begins at record {first}; what was before has been pruned")]
     Pruned {
@@ -52,6 +60,7 @@ impl JournalError {
             Self::NotDurable { .. } => Some("check the disk, then run the command again: the next writer starts a new segment".into()),
             Self::Newer { .. } => Some("use a lease-lane at least as new as the one that wrote the store".into()),
             Self::Full => None,
+            Self::TooLong { .. } => Some("ask for less at once".into()),
             Self::Pruned { first } => Some(format!("lease-lane replay --at {first}")),
         }
     }

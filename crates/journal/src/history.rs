@@ -85,7 +85,7 @@ pub fn read_segment<D: Disk>(
     let mark = mark_of(disk, root)?;
     let name = segment::name(root);
     let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
-    let bytes = disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
+    let bytes = segment::read_bytes(disk, &file, &name)?;
     let segment = segment::read_known(root, &bytes, show)?;
     segment.check_mark(mark).map_err(JournalError::Damaged)?;
     Ok(Some(segment))
@@ -115,6 +115,11 @@ pub(crate) fn highest_marked<D: Disk>(disk: &D) -> Result<Option<Seq>, JournalEr
 ///
 /// [`JournalError::Disk`]; damage is in the survey, all of it.
 pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
+    survey_and_repairs(disk).map(|(survey, _)| survey)
+}
+
+/// A survey, and the files whose loss is on record.
+pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<String>), JournalError> {
     let mut survey = Survey::default();
     let mut before: Option<Segment> = None;
     let mut gaps: Vec<Damage> = Vec::new();
@@ -168,7 +173,7 @@ pub fn survey<D: Disk>(disk: &D) -> Result<Survey, JournalError> {
     }
     // A gap that an operator has accepted is on record.
     survey.damage.extend(gaps.into_iter().filter(|damage| !repaired.contains(&damage.file)));
-    Ok(survey)
+    Ok((survey, repaired))
 }
 
 /// What is wrong where the segment of `next` does not continue the one before it. The later one is what the
@@ -224,27 +229,31 @@ pub fn walk<D: Disk>(
 ///
 /// [`JournalError::Pruned`] when the moment lies before the oldest segment that is kept.
 pub fn state_at<D: Disk>(disk: &D, until: Until) -> Result<(State, Option<Seq>), JournalError> {
-    let mut found: Option<State> = None;
     let mut at = None;
-    let mut too_early = None;
-    let end = walk(disk, |event| {
-        let record = event.record;
-        if until.is_past(record.seq, record.ts) {
-            if at.is_none() {
-                too_early = Some(record.seq);
+    let mut end: Option<State> = None;
+    for (n, root) in roots(disk)?.into_iter().enumerate() {
+        let mut past = None;
+        let segment = read_segment(disk, root, |event| {
+            let Record { seq, ts, .. } = *event.record;
+            if past.is_none() && until.is_past(seq, ts) {
+                // What a repair begins with was not so before it: there the segment before it counts.
+                past = Some((seq, if event.is_root { end.clone() } else { Some(event.before.clone()) }));
             }
-            found = Some(event.before.clone());
-            return ControlFlow::Break(());
+            if past.is_none() {
+                at = Some(seq);
+            }
+            Ok(())
+        })?;
+        match past {
+            // Before the first record of all there was nothing; before a later root there was something unknown.
+            Some((first, None)) if n == 0 && first > Seq::FIRST => {
+                return Err(JournalError::Pruned { first: first.get() });
+            }
+            Some((_, state)) => return Ok((state.unwrap_or_default(), at)),
+            None => end = segment.map(|segment| segment.state).or(end),
         }
-        at = Some(record.seq);
-        ControlFlow::Continue(())
-    })?;
-    match too_early {
-        // Before the first record of all there was nothing; before a later root there was something unknown.
-        Some(first) if first > Seq::FIRST => Err(JournalError::Pruned { first: first.get() }),
-        Some(_) => Ok((State::default(), None)),
-        None => Ok((found.or(end).unwrap_or_default(), at)),
     }
+    Ok((end.unwrap_or_default(), at))
 }
 
 /// A recorded verdict that comes out differently when it is decided again.

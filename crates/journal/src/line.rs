@@ -19,6 +19,10 @@ pub const TOKEN: &[u8] = b"{\"seq\":";
 /// Bytes that one record may have. A checkpoint of 100 000 leases has about 60 MB.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes that a record has at least.
+pub(crate) const RECORD_BYTES_MIN: usize =
+    TOKEN.len() + 1 + 7 + TIME_LEN + 8 + 1 + 1 + NONCE_PART + PREV_PART + CRC_PART;
+
 const PREV_KEY: &[u8] = b",\"prev\":\"";
 const CRC_KEY: &[u8] = b",\"crc\":\"";
 const NONCE_KEY: &[u8] = b",\"nonce\":\"";
@@ -183,9 +187,16 @@ mod tests {
             let (line, crc) = encode(stamp(), "RELEASE", body);
             let frame = decode(line.as_bytes()).expect(&line);
             assert_eq!((frame.seq.get(), frame.op, frame.prev, frame.crc, frame.nonce), (42, "RELEASE", Crc(0x89ab_cdef), crc, 7));
+            assert!(line.len() >= RECORD_BYTES_MIN);
             assert_eq!(line.matches("{\"seq\":").count(), 1, "the token starts a record and nothing else: {line}");
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn the_shortest_record_has_the_least_bytes() {
+        let stamp = Stamp { seq: Seq::FIRST, ..stamp() };
+        assert_eq!(encode(stamp, "X", "{}").0.len(), RECORD_BYTES_MIN);
     }
 
     #[test]

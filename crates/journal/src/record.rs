@@ -262,6 +262,9 @@ pub struct Release {
     /// Why, where it was not the holder's wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Note>,
+    /// Whether the grant could not be made durable and so was never reported.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 /// HEARTBEAT.

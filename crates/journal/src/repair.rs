@@ -6,6 +6,9 @@
 //! what cannot be read, until it is released or expires. Numbers go on above every number that may have been
 //! given out.
 
+use std::collections::HashMap;
+use std::io::ErrorKind;
+
 use arbiter::evidence::ClockReading;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneName, OwnerName};
@@ -17,13 +20,14 @@ use arbiter::time::{Span, Timestamp};
 use serde_json::Map;
 
 use crate::disk::{Access, Dir, Disk, Durability, Name, Published};
-use crate::history::{Survey, highest_marked, mark_of, roots, survey};
-use crate::line::{self, Crc, Stamp, TOKEN};
+use crate::history::{Survey, highest_marked, mark_of, roots, survey, survey_and_repairs};
+use crate::line::{self, Crc, Frame, RECORD_BYTES_MIN, Stamp};
 use crate::mark::Mark;
-use crate::record::{self, Op, Record, Repair};
+use crate::record::{self, Op, Record, Release, Repair};
+use crate::scan::{leading_record, split};
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
 use crate::state::State;
-use crate::store::{FileStore, Store, Writing};
+use crate::store::{Appended, FileStore, Store, Writing};
 use crate::{Damage, JournalError};
 
 /// Who holds what stands in for lost records.
@@ -53,11 +57,13 @@ pub struct Salvage {
     pub highest: u64,
     /// Leases that live on, by what was read before the damage.
     pub kept: Vec<Lease>,
-    /// Leases that live on because their grant could be read behind the damage.
+    /// Leases that live on because their grant could be read behind the damage. Where the lane of one is taken
+    /// it lives on in a lane of a similar name, so that what it covers stays covered.
     pub found: Vec<Lease>,
     /// The policy of the day.
     pub policy: Policy,
     state: State,
+    last_ts: Option<Timestamp>,
 }
 
 /// Looks at everything and says what a repair would do; `None` when nothing is damaged.
@@ -70,15 +76,24 @@ pub fn plan<D: Disk>(disk: &D) -> Result<Option<Plan>, JournalError> {
     if damage.is_empty() {
         return Ok(None);
     }
-    let active = match FileStore::new(disk, Access::Read).load() {
+    let mut store = FileStore::new(disk, Access::Read);
+    let active = match store.load() {
         Ok(_) => None,
         Err(JournalError::Damaged(damage)) => Some(salvage(disk, active_root(disk)?, damage)?),
         Err(error) => return Err(error),
     };
+    if let Some(segment) = store.segment()
+        && segment::is_newer(&segment.format)
+    {
+        return Err(JournalError::Newer { found: segment.format.clone(), ours: record::FORMAT.into() });
+    }
     let active_file = active.as_ref().map(|salvage| segment::name(salvage.root).to_string());
-    let mut history: Vec<String> = damage.iter().map(|damage| damage.file.clone()).collect();
-    history.retain(|file| Some(file) != active_file.as_ref());
-    history.dedup();
+    let mut history: Vec<String> = Vec::new();
+    for Damage { file, .. } in &damage {
+        if Some(file) != active_file.as_ref() && !history.contains(file) {
+            history.push(file.clone());
+        }
+    }
     Ok(Some(Plan { damage, active, history }))
 }
 
@@ -100,36 +115,60 @@ pub struct Operator {
 /// [`JournalError`].
 pub fn repair<D: Disk>(disk: &D, operator: &Operator) -> Result<Option<Plan>, JournalError> {
     let Some(mut plan) = plan(disk)? else { return Ok(None) };
-    if let Some(active) = &mut plan.active {
-        let moved = move_aside(disk, active)?;
-        // Read again what was moved: a writer that was still at it may have added to it until then.
-        *active = salvage(disk, active.root, active.damage.clone())?;
-        succeed(disk, active, &moved, operator)?;
+    if let Some(mut active) = plan.active.take() {
+        let moved = move_aside(disk, &active)?;
+        if roots(disk)?.last().is_some_and(|&last| last > active.root) {
+            // Somebody was faster: it has a successor already, so it is history by now.
+            plan.history.insert(0, active.damage.file);
+        } else {
+            // Read again what was moved: a writer that was still at it may have added to it until then.
+            active = salvage(disk, active.root, active.damage)?;
+            succeed(disk, &mut active, &moved, operator)?;
+            plan.active = Some(active);
+        }
     }
     for file in &plan.history {
         let Some(root) = file.strip_prefix("journal/").and_then(segment::root_of) else { continue };
+        put_on_record(disk, root, plan.damage.iter().find(|damage| damage.file == *file), operator)?;
         let from = segment::name(root);
-        let to = aside_name(root);
         if disk.len(&from)?.is_some() {
-            disk.rename(&from, &to)?;
+            set_aside(disk, root)?;
         }
-        let damage = plan.damage.iter().find(|damage| damage.file == *file);
-        let body = Repair {
-            owner: operator.owner.clone(),
-            file: file.clone(),
-            offset: damage.map_or(0, |damage| damage.offset),
-            what: damage.map_or_else(String::new, |damage| damage.what.clone()),
-            moved_to: to.to_string(),
-            last_good: 0,
-            highest: 0,
-            holds: Vec::new(),
-        };
-        let mut store = FileStore::new(disk, Access::Append);
-        store.prepare(operator.writing)?;
-        store.append_if(operator.writing, &[Op::Repair(Box::new(body))])?;
-        store.commit()?;
     }
     Ok(Some(plan))
+}
+
+/// Writes down that a part of the history is lost, unless that is on record.
+fn put_on_record<D: Disk>(
+    disk: &D,
+    root: Seq,
+    damage: Option<&Damage>,
+    operator: &Operator,
+) -> Result<(), JournalError> {
+    let body = Repair {
+        owner: operator.owner.clone(),
+        file: segment::name(root).to_string(),
+        offset: damage.map_or(0, |damage| damage.offset),
+        what: damage.map_or_else(String::new, |damage| damage.what.clone()),
+        moved_to: aside_name(root, 1).to_string(),
+        last_good: 0,
+        highest: 0,
+        holds: Vec::new(),
+    };
+    let mut store = FileStore::new(disk, Access::Append);
+    loop {
+        store.prepare(operator.writing)?;
+        // Asked after loading: who repairs at the same time was seen here or makes this append a conflict.
+        let (_, on_record) = survey_and_repairs(disk)?;
+        if on_record.contains(&body.file) {
+            return Ok(());
+        }
+        let op = Op::Repair(Box::new(body.clone()));
+        if store.append_if(operator.writing, &[op])? != Appended::Conflict {
+            store.commit()?;
+            return Ok(());
+        }
+    }
 }
 
 /// The segment that would be active if it were whole.
@@ -139,8 +178,10 @@ fn active_root<D: Disk>(disk: &D) -> Result<Seq, JournalError> {
     Ok(highest.max(marked).unwrap_or(Seq::FIRST))
 }
 
-fn aside_name(root: Seq) -> Name {
-    Name::new(Dir::Damaged, format!("{:020}.jsonl", root.get()))
+/// Where a damaged segment goes: `n` is 1, or more when its place is taken.
+fn aside_name(root: Seq, n: u32) -> Name {
+    let more = if n > 1 { format!(".{n}") } else { String::new() };
+    Name::new(Dir::Damaged, format!("{:020}{more}.jsonl", root.get()))
 }
 
 /// Where the first of several repairs puts the segment that follows the damaged one.
@@ -149,77 +190,206 @@ fn claim_name(root: Seq) -> Name {
 }
 
 fn move_aside<D: Disk>(disk: &D, salvage: &Salvage) -> Result<Name, JournalError> {
-    let (from, to) = (segment::name(salvage.root), aside_name(salvage.root));
-    if disk.len(&from)?.is_some() {
-        // So that the store counts as damaged, not as new, if this process dies behind the next line.
-        if let Some(highest) = Seq::new(salvage.highest) {
-            let mark = Mark { seq: highest, crc: Crc::NONE };
-            disk.append_or_create(&segment::mark_name(salvage.root), mark.encode().as_bytes())?;
-        }
-        disk.rename(&from, &to)?;
+    if disk.len(&segment::name(salvage.root))?.is_none() {
+        return Ok(aside_name(salvage.root, 1));
     }
-    Ok(to)
+    // So that the store counts as damaged, not as new or as waiting for a successor, if this process or the
+    // machine dies behind the next line.
+    if let Some(highest) = Seq::new(salvage.highest)
+        && mark_of(disk, salvage.root)?.is_none()
+    {
+        let name = segment::mark_name(salvage.root);
+        disk.append_or_create(&name, Mark { seq: highest, crc: Crc::NONE }.encode().as_bytes())?;
+        if let Some(file) = disk.open(&name, Access::Append)? {
+            disk.sync(&file, &name)?;
+        }
+    }
+    // A file published there makes the mark's name durable, and says to whoever is still at it to leave.
+    let told = b"this segment is damaged and was moved aside\n";
+    disk.publish(&segment::poison_name(salvage.root), told, Durability::Synced)?;
+    set_aside(disk, salvage.root)
 }
 
-/// The damaged bytes: still in place, or moved aside by an earlier attempt.
-fn damaged_bytes<D: Disk>(disk: &D, root: Seq) -> Result<Vec<u8>, JournalError> {
-    for name in [segment::name(root), aside_name(root)] {
-        if let Some(file) = disk.open(&name, Access::Read)? {
-            return Ok(disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?);
+/// Moves a segment to the first place for it that is free.
+fn set_aside<D: Disk>(disk: &D, root: Seq) -> Result<Name, JournalError> {
+    let from = segment::name(root);
+    let mut n = 1;
+    loop {
+        let to = aside_name(root, n);
+        match disk.rename(&from, &to) {
+            Ok(()) => return Ok(to),
+            Err(error) if error.source.kind() == ErrorKind::AlreadyExists => n += 1,
+            // Another repair was faster.
+            Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(aside_name(root, 1)),
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(Vec::new())
+}
+
+/// The damaged bytes: moved aside by an earlier attempt, or still in place. Where both are there, the first is
+/// what was written to, and the other one what a sleeper published in its place.
+fn damaged_copies<D: Disk>(disk: &D, root: Seq) -> Result<Vec<Vec<u8>>, JournalError> {
+    let mut copies = Vec::new();
+    let aside = (1..).map(|n| aside_name(root, n));
+    for name in aside {
+        let Some(file) = disk.open(&name, Access::Read)? else { break };
+        copies.push(as_far_as_it_can_be_read(disk, &file, &name)?);
+    }
+    let name = segment::name(root);
+    if let Some(file) = disk.open(&name, Access::Read)? {
+        copies.push(as_far_as_it_can_be_read(disk, &file, &name)?);
+    }
+    Ok(copies)
+}
+
+/// The bytes of a file; none of one that is longer than any segment, which is damage as a whole.
+fn as_far_as_it_can_be_read<D: Disk>(disk: &D, file: &D::File, name: &Name) -> Result<Vec<u8>, JournalError> {
+    match disk.read(file, name, 0, SEGMENT_BYTES_MAX) {
+        Err(error) if error.source.kind() == ErrorKind::FileTooLarge => Ok(Vec::new()),
+        read => Ok(read?),
+    }
 }
 
 fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, JournalError> {
-    let bytes = damaged_bytes(disk, root)?;
+    let copies = damaged_copies(disk, root)?;
+    let bytes = copies.first().map_or(&[][..], Vec::as_slice);
+    let mark = mark_of(disk, root)?;
     let mut state = None;
-    let mut last_good = 0;
-    // Whatever was read before the reader stopped is good; where it stopped is the damage.
-    let _stopped = Segment::read_with(root, &bytes, |event| {
+    let mut last: Option<(Seq, Timestamp)> = None;
+    // Whatever was read before the reader stopped is good; where it stopped is the damage. A record that is not
+    // the one acknowledged under its number is no good either: a void one may have slipped into its place.
+    let is_other = |seq: Seq, crc: Crc| mark.is_some_and(|mark| mark.crc != Crc::NONE && mark.seq == seq && mark.crc != crc);
+    let _stopped = Segment::read_with(root, bytes, |event| {
+        let crc = line::decode(event.text).map_or(Crc::NONE, |frame| frame.crc);
+        if is_other(event.record.seq, crc) {
+            return Err("it is not the record that was acknowledged".into());
+        }
         let mut after = event.before.clone();
         if !event.is_root {
             after.apply(event.record)?;
         }
         state = Some(after);
-        last_good = event.record.seq.get();
+        last = Some((event.record.seq, event.record.ts));
         Ok(())
     });
     let state = match state {
         Some(state) => state,
         None => state_before(disk, root)?,
     };
-    let mut highest = last_good.max(root.get());
-    if let Some(mark) = mark_of(disk, root)? {
-        highest = highest.max(mark.seq.get());
-    }
-    let mut found: Vec<Lease> = Vec::new();
-    let mut unreadable = 0;
-    for (at, _) in memchr::memmem::find_iter(&bytes, TOKEN).map(|at| (at, ())) {
-        let rest = &bytes[at..];
-        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let Some(frame) = line::decode(&rest[..end]) else {
-            unreadable += 1;
-            continue;
-        };
-        highest = highest.max(frame.seq.get());
-        if frame.seq.get() <= last_good {
-            continue;
+    let last_good = last.map_or(0, |(seq, _)| seq.get());
+    let (whole, unreadable) = whole_records(bytes);
+    let elsewhere = copies.iter().skip(1).flat_map(|copy| whole_records(copy).0);
+    let seen = whole.iter().copied().chain(elsewhere).map(|(frame, _)| frame.seq.get()).max().unwrap_or(0);
+    let marked = mark.map_or(0, |mark| mark.seq.get());
+    // As many records may have stood in what cannot be read as have room there.
+    let readable: usize = whole.iter().map(|(_, text)| text.len()).sum();
+    let lost = (bytes.len().saturating_sub(readable) / RECORD_BYTES_MIN) as u64 + unreadable;
+    let highest = last_good.max(root.get()).max(seen).max(marked).saturating_add(lost);
+    let behind = proven_behind(&whole, mark, last_good);
+    let mut salvage = Salvage {
+        root,
+        damage,
+        last_good,
+        highest,
+        kept: Vec::new(),
+        found: Vec::new(),
+        policy: state.policy.clone(),
+        state,
+        last_ts: last.map(|(_, ts)| ts),
+    };
+    for (frame, text) in behind {
+        if let Ok(op) = record::decode(&frame, text) {
+            salvage.learn(&Record { seq: frame.seq, ts: frame.ts, nonce: frame.nonce, op });
         }
-        let Ok(op) = record::decode(&frame, &rest[..end]) else { continue };
-        if let Op::Acquire(_) = &op {
-            let mut alone = State::default();
-            let record = Record { seq: frame.seq, ts: frame.ts, nonce: frame.nonce, op };
-            if alone.apply(&record).is_ok() {
-                found.extend(alone.live.iter().cloned());
+        salvage.last_ts = salvage.last_ts.max(Some(frame.ts));
+    }
+    let is_found = |lease: &&Lease| lease.lease.get() > last_good;
+    salvage.kept = salvage.state.live.iter().filter(|lease| !is_found(lease)).cloned().collect();
+    salvage.found = salvage.state.live.iter().filter(is_found).cloned().collect();
+    Ok(salvage)
+}
+
+/// Every whole record in the bytes, in file order, and how many pieces are none.
+fn whole_records(bytes: &[u8]) -> (Vec<(Frame<'_>, &[u8])>, u64) {
+    let (mut whole, mut unreadable) = (Vec::new(), 0);
+    for line in bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        match split(line) {
+            Ok(found) => {
+                unreadable += found.torn as u64;
+                whole.extend(found.records.into_iter().map(|piece| (piece.frame, piece.text)));
+            }
+            Err(_) => {
+                unreadable += 1;
+                whole.extend(leading_record(line).map(|(text, frame)| (frame, text)));
             }
         }
     }
-    let kept: Vec<Lease> = state.live.iter().cloned().collect();
-    found.retain(|lease| state.live.get(lease.lease).is_none());
-    found.dedup_by_key(|lease| lease.lease);
-    let policy = state.policy.clone();
-    Ok(Salvage { root, damage, last_good, highest: highest.saturating_add(unreadable), kept, found, policy, state })
+    (whole, unreadable)
+}
+
+/// The records behind the damage that are history for certain: those from which the acknowledged record that
+/// the mark names descends, itself included. The record of a late writer is not among them, so nothing is taken
+/// for a grant that was none (promise S3).
+fn proven_behind<'a>(whole: &[(Frame<'a>, &'a [u8])], mark: Option<Mark>, last_good: u64) -> Vec<(Frame<'a>, &'a [u8])> {
+    let by_name: HashMap<(u64, Crc), usize> =
+        whole.iter().enumerate().map(|(at, (frame, _))| ((frame.seq.get(), frame.crc), at)).collect();
+    let mut proven = Vec::new();
+    let mut next = mark.map(|mark| (mark.seq.get(), mark.crc));
+    while let Some(at) = next.and_then(|name| by_name.get(&name)) {
+        let (frame, text) = whole[*at];
+        if frame.seq.get() <= last_good {
+            break;
+        }
+        proven.push((frame, text));
+        next = Some((frame.seq.get() - 1, frame.prev));
+    }
+    proven.reverse();
+    proven
+}
+
+impl Salvage {
+    /// Takes a record from behind the damage into account. What it says happened; what it needs may have
+    /// happened in what was lost.
+    fn learn(&mut self, record: &Record) {
+        let live = &mut self.state.live;
+        match &record.op {
+            Op::Acquire(_) => {
+                let mut alone = State::default();
+                let _told = alone.apply(record);
+                let Some(granted) = alone.live.iter().next().cloned() else { return };
+                // It was granted, so whatever it cannot live beside had ended by then.
+                let clashes = |lease: &&Lease| {
+                    let case = self.policy.case;
+                    lease.lane.same_as(&granted.lane)
+                        || lease.tree.overlap(&granted.tree, case).is_some()
+                        || lease.tree.overlap(&granted.read, case).is_some()
+                        || lease.read.overlap(&granted.tree, case).is_some()
+                };
+                let ended: Vec<LeaseId> = live.iter().filter(clashes).map(|lease| lease.lease).collect();
+                for id in ended {
+                    live.remove(id);
+                }
+                let _no_clash_is_left = self.state.admit(granted, Map::new());
+            }
+            Op::Release(Release { lease, .. }) => {
+                live.remove(*lease);
+            }
+            Op::Scavenge(body) => {
+                live.remove(body.lease);
+            }
+            Op::Adopt(body) => {
+                live.update(body.lease, |lease| {
+                    lease.owner = body.owner.clone();
+                    lease.fence = Fence::from(record.seq);
+                });
+            }
+            Op::Policy(body) => {
+                self.state.policy = body.policy.clone();
+                self.policy = body.policy.clone();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What the segment before the damaged one ended with.
@@ -259,12 +429,8 @@ fn succeed<D: Disk>(
 
 fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result<Vec<u8>, JournalError> {
     let root = Seq::new(salvage.highest).and_then(Seq::next).ok_or(JournalError::Full)?;
-    let now = operator.writing.ts;
+    let now = salvage.last_ts.map_or(operator.writing.ts, |last| operator.writing.ts.max(last));
     let mut state = salvage.state.clone();
-    for lease in &salvage.found {
-        // A lane that lives already is held already.
-        let _held = state.admit(lease.clone(), Map::new());
-    }
     // Beats may be among what was lost: everybody starts afresh.
     let ids: Vec<LeaseId> = state.live.iter().map(|lease| lease.lease).collect();
     for id in ids {
@@ -275,7 +441,7 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
     }
     let hold = hold_on_everything(root, &state, operator, now);
     let holds = vec![hold.lease];
-    let _never_held = state.admit(hold, Map::new());
+    state.admit(hold, Map::new()).expect("its number is new and its lane is free");
 
     let mut checkpoint = state.checkpoint(true);
     checkpoint.repaired_after = Some(salvage.last_good);
@@ -302,11 +468,17 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
     Ok(bytes.into_bytes())
 }
 
+/// How long the hold on everything lives at least: the lease it stands in for may have had any TTL.
+const HOLD_TTL_MIN: Span = Span::from_s(24 * 3600);
+
 /// The lease that stands in for what cannot be read. It lives as long as the longest that is known, at least
-/// as long as one that says nothing about it.
+/// [`HOLD_TTL_MIN`].
 fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timestamp) -> Lease {
     let longest = state.live.iter().map(|lease| lease.ttl).max().unwrap_or(Span::ZERO);
-    let lane = LaneName::new(format!("repair-{root}")).expect("a short name");
+    let mut lane = LaneName::new(format!("repair-{root}")).expect("a short name");
+    while state.live.in_lane(&lane).is_some() {
+        lane = LaneName::new(format!("{}+", lane.as_str())).expect("still a short name");
+    }
     Lease {
         lease: LeaseId::from(root),
         fence: Fence::from(root),
@@ -317,7 +489,7 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
         acquired_at: now,
         heartbeat_at: now,
         clock: Some(operator.clock.clone()),
-        ttl: longest.max(state.policy.ttl.unwrap_or(Policy::TTL_DEFAULT)),
+        ttl: longest.max(HOLD_TTL_MIN),
         processes: Vec::new(),
         halted: None,
         run_id: None,

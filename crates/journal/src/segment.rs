@@ -3,7 +3,7 @@
 use arbiter::seq::Seq;
 
 use crate::chain::{Chain, Flow, Valid};
-use crate::disk::{Dir, Name};
+use crate::disk::{Dir, Disk, Name};
 use crate::line::{self, Crc};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, FORMAT, Op, Record};
@@ -125,7 +125,7 @@ impl Segment {
     /// Whether it has outgrown its checkpoint, so that reading it for a decision would get dear (promise C1).
     pub fn has_outgrown(&self) -> bool {
         let checkpoint = self.root_bytes as u64;
-        self.chain.bytes() > (checkpoint * OUTGROWN_FACTOR).max(OUTGROWN_BYTES_MIN)
+        self.chain.bytes() > (checkpoint * OUTGROWN_FACTOR).clamp(OUTGROWN_BYTES_MIN, SEGMENT_BYTES_MAX / 4)
     }
 
     /// Compares the segment with its high-water mark, which must have been read before it.
@@ -193,6 +193,17 @@ pub(crate) fn is_newer(format: &str) -> bool {
     }
 }
 
+/// Reads the whole file of a segment. One that is longer than any writer makes it is damaged.
+pub(crate) fn read_bytes<D: Disk>(disk: &D, file: &D::File, name: &Name) -> Result<Vec<u8>, JournalError> {
+    disk.read(file, name, 0, SEGMENT_BYTES_MAX).map_err(|error| {
+        if error.source.kind() != std::io::ErrorKind::FileTooLarge {
+            return error.into();
+        }
+        let what = format!("it is longer than {SEGMENT_BYTES_MAX} bytes, which no writer makes it");
+        JournalError::Damaged(Damage { file: name.to_string(), offset: SEGMENT_BYTES_MAX, seq: None, what })
+    })
+}
+
 /// The damage of a segment that is not there although records of it were acknowledged.
 pub(crate) fn missing(root: Seq) -> Damage {
     let what = "the segment was in use and is missing".into();
@@ -237,7 +248,7 @@ impl Reader {
                 return Err("the root of the segment is neither the first record of all nor a seal".into());
             }
             self.root_bytes = text.len();
-            self.format = root.format.clone();
+            self.format.clone_from(&root.format);
             self.repaired_after = root.repaired_after;
             let before = State::restore((**root).clone())?;
             show(Event { record: &record, text, offset, before: &before, is_root: true })?;

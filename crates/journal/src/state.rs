@@ -140,9 +140,9 @@ impl State {
         Ok(())
     }
 
-    /// The first answer to a request that the caller gave this name.
+    /// The answer to a request that the caller gave this name.
     pub fn answer_to(&self, request_id: &RequestId) -> Option<&Answer> {
-        self.answered.iter().find(|answer| answer.request_id == *request_id)
+        self.answered.iter().rev().find(|answer| answer.request_id == *request_id)
     }
 
     /// How a lease ended, if that was lately; `None` also for one that never was.

@@ -12,7 +12,7 @@ use arbiter::time::Timestamp;
 use crate::chain::Head;
 use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use crate::history::{highest_marked, mark_of, roots};
-use crate::line::{self, Crc, Stamp};
+use crate::line::{self, Crc, RECORD_BYTES_MAX, Stamp};
 use crate::mark::Mark;
 use crate::record::{self, FORMAT, Op};
 use crate::scan::CLOSING;
@@ -99,6 +99,8 @@ struct Present<D: Disk> {
     file: D::File,
     name: Name,
     poisoned: bool,
+    /// Whether any record of the segment is known to be durable.
+    marked: bool,
 }
 
 /// The file that tells which segment to try first. Only a hint: see [`FileStore::load`].
@@ -135,6 +137,17 @@ impl<D: Disk> FileStore<D> {
     pub fn has_begun(&mut self) -> Result<bool, JournalError> {
         // The hint is made after the first record; without it the directory must be asked.
         Ok(self.disk.len(&hint_name())?.is_some() || self.load()?.is_some())
+    }
+
+    /// Makes everything durable that was loaded: for an answer that repeats an earlier one, whose writer may have
+    /// died before its sync.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::NotDurable`].
+    pub fn confirm(&mut self) -> Result<(), JournalError> {
+        let Some(present) = &self.present else { return Ok(()) };
+        self.disk.sync(&present.file, &present.name).map_err(|source| self.poison(present, source))
     }
 
     /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
@@ -230,13 +243,13 @@ impl<D: Disk> FileStore<D> {
             let mark = mark_of(&self.disk, root)?;
             let name = segment::name(root);
             let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
-            let bytes = self.disk.read(&file, &name, 0, SEGMENT_BYTES_MAX)?;
+            let bytes = segment::read_bytes(&self.disk, &file, &name)?;
             let segment = segment::read_known(root, &bytes, |_| Ok(()))?;
             segment.check_mark(mark).map_err(JournalError::Damaged)?;
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
             let expected = segment.chain.head().expect("a segment that was read has a root");
-            found = Some(Present { segment, expected, file, name, poisoned });
+            found = Some(Present { segment, expected, file, name, poisoned, marked: mark.is_some() });
             match successor {
                 Some(next) => root = next,
                 None => return Ok(found),
@@ -317,7 +330,7 @@ impl<D: Disk> FileStore<D> {
             let bytes = self.disk.read(&present.file, &present.name, from, SEGMENT_BYTES_MAX)?;
             present.segment.follow(&bytes).map_err(JournalError::Damaged)?;
         }
-        if !present.segment.chain.has(last.seq, last.crc) {
+        if !present.segment.chain.has_of(last.seq, last.crc, writing.nonce) {
             if taken < blob.len() {
                 let what = format!("only {taken} of {} bytes were taken", blob.len());
                 let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
@@ -390,6 +403,10 @@ impl<D: Disk> Store for FileStore<D> {
         if let Err(source) = self.disk.sync(&present.file, &present.name) {
             return Err(self.poison(present, source));
         }
+        // Without a mark nobody has said yet that the segment's name would survive.
+        if !present.marked {
+            self.disk.sync_dir(Dir::Journal)?;
+        }
         let raised = self.disk.append_or_create(&segment::mark_name(present.segment.root), mark.encode().as_bytes());
         Ok(raised.err())
     }
@@ -431,6 +448,9 @@ fn encode(
         let seq = last.seq.next().ok_or(JournalError::Full)?;
         let (name, body) = record::encode(op);
         let (line, crc) = line::encode(Stamp { seq, ts, nonce: writing.nonce, prev: last.crc }, name, &body);
+        if line.len() > RECORD_BYTES_MAX {
+            return Err(JournalError::TooLong { bytes: line.len(), most: RECORD_BYTES_MAX });
+        }
         blob.push_str(&line);
         blob.push('\n');
         last = Head { seq, crc, ts };

@@ -52,6 +52,8 @@ enum Decision<T> {
     Write(Vec<Op>, T),
     /// An answer that needs no record.
     Answer(T),
+    /// An answer that is on record already and has to be durable before it is given.
+    Confirm(T),
 }
 
 /// An answer, and the last of the records that were written for it.
@@ -94,6 +96,11 @@ impl<'d> Session<'d> {
             writing.ts = moment.now;
             match decide(moment)? {
                 Decision::Answer(answer) => return Ok(Done { answer, last: None }),
+                Decision::Confirm(answer) => {
+                    drop(guard);
+                    self.store.confirm()?;
+                    return Ok(Done { answer, last: None });
+                }
                 Decision::Write(ops, answer) => match self.store.append_if(writing, &ops)? {
                     Appended::Valid { head, .. } => break (answer, head.seq),
                     Appended::Conflict if began.elapsed() < self.patience.budget => {}
@@ -113,11 +120,7 @@ impl<'d> Session<'d> {
     /// The present as it was loaded. Records never get an earlier time than their predecessors, and a decision
     /// has the time of its record.
     fn moment(&self, now: Timestamp) -> Result<Moment<'_>, LeaseError> {
-        let (Some(segment), Some(head)) = (self.store.segment(), self.store.head()) else {
-            return Ok(Moment { state: NOTHING.get_or_init(State::default), now, next: Seq::FIRST });
-        };
-        let next = head.seq.next().ok_or(JournalError::Full)?;
-        Ok(Moment { state: &segment.state, now: now.max(head.ts), next })
+        moment_of(&self.store, now)
     }
 
     /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already;
@@ -140,6 +143,11 @@ impl<'d> Session<'d> {
         }
         drop(guard);
         Ok(())
+    }
+
+    /// The store as one that only looks sees it: it may be on a disk that cannot be written to.
+    fn reading(&self) -> FileStore<&'d RealDisk> {
+        FileStore::new(self.disk, Access::Read)
     }
 
     fn enter(&self) -> Result<Guard<'d>, MutexError> {
@@ -166,6 +174,14 @@ impl<'d> Session<'d> {
         let path = self.disk.path().to_owned();
         LeaseError::Mutex(MutexError::Busy { path, waited: began.elapsed(), holder })
     }
+}
+
+fn moment_of<'s>(store: &'s FileStore<&RealDisk>, now: Timestamp) -> Result<Moment<'s>, LeaseError> {
+    let (Some(segment), Some(head)) = (store.segment(), store.head()) else {
+        return Ok(Moment { state: NOTHING.get_or_init(State::default), now, next: Seq::FIRST });
+    };
+    let next = head.seq.next().ok_or(JournalError::Full)?;
+    Ok(Moment { state: &segment.state, now: now.max(head.ts), next })
 }
 
 /// What a store without records amounts to.

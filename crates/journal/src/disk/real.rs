@@ -172,11 +172,6 @@ impl RealDisk {
         fs::fchmod(fd, FILE_MODE).map_err(|errno| self.failed("set the mode of", name, errno))
     }
 
-    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
-        let path = || self.path.join(dir.as_str());
-        fs::fsync(self.enter(dir)?).map_err(|errno| failed("sync the directory", &path(), errno.into()))
-    }
-
     /// A new file that has no name yet, or a temporary one where the file system knows no nameless files.
     fn aside(&self, name: &Name) -> Result<Aside<'_>, DiskError> {
         if !self.nameless_files {
@@ -296,7 +291,7 @@ impl Disk for RealDisk {
         let len = file.metadata().map_err(wrong)?.len().saturating_sub(from);
         if len > most {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
-            return Err(wrong(io::Error::new(io::ErrorKind::InvalidData, what)));
+            return Err(wrong(io::Error::new(io::ErrorKind::FileTooLarge, what)));
         }
         // By position: where an earlier read or append has left the descriptor does not matter.
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -383,6 +378,11 @@ impl Disk for RealDisk {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.failed("remove", name, errno)),
         }
+    }
+
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
+        let path = || self.path.join(dir.as_str());
+        fs::fsync(self.enter(dir)?).map_err(|errno| failed("sync the directory", &path(), errno.into()))
     }
 
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {

@@ -395,6 +395,14 @@ impl Disk for MemDisk {
         MemDisk::late(fault, "remove", name)
     }
 
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
+        let name = Name::new(dir, "");
+        let fault = self.step("sync_dir", &name)?;
+        MemDisk::late(fault, "sync_dir", &name)?;
+        self.inner().sync_names();
+        Ok(())
+    }
+
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
         self.step("list", &Name::new(dir, ""))?;
         Ok(self.files(dir))

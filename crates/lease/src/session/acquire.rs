@@ -16,7 +16,7 @@ use journal::store::Store;
 use journal::watch::Watch;
 use serde_json::Map;
 
-use super::{Decision, LeaseError, Moment, Session, chain_of, observe};
+use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe};
 use crate::mutex::MutexError;
 
 /// A request with everything that belongs to it.
@@ -79,7 +79,12 @@ impl Session<'_> {
         const LOOK_AGAIN: Duration = Duration::from_millis(200);
         let began = Instant::now();
         let mut watch = Watch::new(self.disk);
-        let mut answer = self.attempt(ask, true)?;
+        // While it waits, a refusal is no answer yet: it is on record, but not under the name of the request.
+        let nameless = Ask { request: Request { request_id: None, ..ask.request.clone() }, ..ask.clone() };
+        let mut answer = match self.repeated(ask)? {
+            Some(answer) => return Ok(answer),
+            None => self.attempt(if most.is_zero() { ask } else { &nameless }, true)?,
+        };
         if let Verdict::Refuse(refusal) = &answer.verdict
             && !most.is_zero()
         {
@@ -101,6 +106,18 @@ impl Session<'_> {
         }
     }
 
+    /// The answer that was given to this request before, if it has a name and was.
+    fn repeated(&mut self, ask: &Ask) -> Result<Option<Acquired>, LeaseError> {
+        if ask.request.request_id.is_none() {
+            return Ok(None);
+        }
+        self.store.load()?;
+        let moment = self.moment(self.now())?;
+        let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? else { return Ok(None) };
+        self.store.confirm()?;
+        Ok(Some(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }))
+    }
+
     fn attempt(&mut self, ask: &Ask, write_refusal: bool) -> Result<Acquired, LeaseError> {
         if ask.dry_run {
             return self.decide_only(ask);
@@ -108,8 +125,10 @@ impl Session<'_> {
         let clock = self.clock;
         let mut refused = None;
         let done = self.transact(|moment| {
+            refused = None;
             if let Some(again) = answer_again(ask, moment.state)? {
-                return Ok(Decision::Answer(again));
+                // The one who got it first may have died before it was durable.
+                return Ok(Decision::Confirm(again));
             }
             let (verdict, ops) = decide(ask, &moment, clock.reading());
             if let Verdict::Refuse(_) = verdict {
@@ -169,6 +188,7 @@ impl Session<'_> {
                 lease: id,
                 fence: lease.fence,
                 why: Note::new("its grant could not be made durable").ok(),
+                withdrawn: true,
             };
             Ok(Decision::Write(vec![Op::Release(release)], ()))
         });
@@ -179,8 +199,9 @@ impl Session<'_> {
     }
 
     fn decide_only(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
-        self.store.load()?;
-        let moment = self.moment(self.now())?;
+        let mut store = self.reading();
+        store.load()?;
+        let moment = moment_of(&store, self.now())?;
         if let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? {
             return Ok(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false });
         }

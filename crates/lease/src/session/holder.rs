@@ -92,6 +92,7 @@ impl Session<'_> {
                 lease: lease.lease,
                 fence: lease.fence,
                 why: None,
+                withdrawn: false,
             };
             Ok(Decision::Write(vec![Op::Release(release)], Ok(lease.clone())))
         })?;

@@ -55,9 +55,9 @@ impl Session<'_> {
     ///
     /// [`LeaseError`].
     pub fn live(&mut self) -> Result<View, LeaseError> {
-        let state = self.store.load()?.cloned().unwrap_or_default();
-        let leases = state.live.iter().map(view).collect();
-        Ok(View { seq: self.store.head().map(|head| head.seq), leases })
+        let mut store = self.reading();
+        let leases = store.load()?.map_or_else(Vec::new, |state| state.live.iter().map(view).collect());
+        Ok(View { seq: store.head().map(|head| head.seq), leases })
     }
 
     /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named.
@@ -72,7 +72,9 @@ impl Session<'_> {
         lease: Option<LeaseId>,
         fence: Option<Fence>,
     ) -> Result<Checked, LeaseError> {
-        let state = self.store.load()?.cloned().unwrap_or_default();
+        let mut store = self.reading();
+        let empty = State::default();
+        let state = store.load()?.unwrap_or(&empty);
         let named = lease.and_then(|id| state.live.get(id));
         if let (Some(named), Some(fence)) = (named, fence)
             && named.fence != fence
@@ -84,7 +86,7 @@ impl Session<'_> {
                 && lease.is_none_or(|id| held.lease == id)
                 && fence.is_none_or(|fence| held.fence == fence)
         };
-        Ok(Checked::Paths(paths.into_iter().map(|path| check_path(&state, path, is_mine)).collect()))
+        Ok(Checked::Paths(paths.into_iter().map(|path| check_path(state, path, is_mine)).collect()))
     }
 
     /// The time as this session sees it.
