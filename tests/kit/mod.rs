@@ -64,7 +64,12 @@ impl Lab {
     /// The program as `o1`, in this directory, with nothing else in its environment.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(BIN);
-        command.args(args).current_dir(self.path()).env_clear().env("LEASE_LANE_OWNER", "o1").stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .env("LEASE_LANE_OWNER", "o1")
+            .stdin(Stdio::null());
         command
     }
 
@@ -192,7 +197,11 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "code {:?}, signal {:?}\nstdout: {}\nstderr: {}", self.code, self.signal, self.out, self.err)
+        write!(
+            f,
+            "code {:?}, signal {:?}\nstdout: {}\nstderr: {}",
+            self.code, self.signal, self.out, self.err
+        )
     }
 }
 

@@ -154,7 +154,12 @@ impl Chain {
 
     fn damage(&self, at: usize, seq: Option<u64>, what: &str) -> Damage {
         let next = || self.head.map_or(self.root.get(), |head| head.seq.get().saturating_add(1));
-        Damage { file: self.file.clone(), offset: self.fed + at as u64, seq: seq.or_else(|| Some(next())), what: what.into() }
+        Damage {
+            file: self.file.clone(),
+            offset: self.fed + at as u64,
+            seq: seq.or_else(|| Some(next())),
+            what: what.into(),
+        }
     }
 
     /// The last valid record; `None` before anything was read.

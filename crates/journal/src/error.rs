@@ -55,10 +55,16 @@ impl JournalError {
     /// What the reader can do now.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Damaged(_) => Some("lease-lane repair   (shows what would be lost; changes nothing without --yes)".into()),
+            Self::Damaged(_) => {
+                Some("lease-lane repair   (shows what would be lost; changes nothing without --yes)".into())
+            }
             Self::Disk(error) => error.hint(),
-            Self::NotDurable { .. } => Some("check the disk, then run the command again: the next writer starts a new segment".into()),
-            Self::Newer { .. } => Some("use a lease-lane at least as new as the one that wrote the store".into()),
+            Self::NotDurable { .. } => Some(
+                "check the disk, then run the command again: the next writer starts a new segment".into(),
+            ),
+            Self::Newer { .. } => {
+                Some("use a lease-lane at least as new as the one that wrote the store".into())
+            }
             Self::Full => None,
             Self::TooLong { .. } => Some("ask for less at once".into()),
             Self::Pruned { first } => Some(format!("lease-lane replay --at {first}")),

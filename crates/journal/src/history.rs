@@ -51,7 +51,7 @@ pub struct Survey {
 /// [`JournalError::Disk`].
 pub fn roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
     let files = disk.list(Dir::Journal)?;
-    Ok(files.iter().filter(|file| file.ends_with(".jsonl")).filter_map(|file| segment::root_of(file)).collect())
+    Ok(files.iter().filter_map(|file| segment::root_of(file.strip_suffix(".jsonl")?)).collect())
 }
 
 /// As [`roots`], without what a writer left who slept through the pruning of a segment and then published it
@@ -99,7 +99,8 @@ pub(crate) fn mark_of<D: Disk>(disk: &D, root: Seq) -> Result<Option<Mark>, Jour
 
 /// The highest segment that has ever had an acknowledged record, going by its marks.
 pub(crate) fn highest_marked<D: Disk>(disk: &D) -> Result<Option<Seq>, JournalError> {
-    let mut roots: Vec<Seq> = disk.list(Dir::Marks)?.iter().filter_map(|name| segment::root_of(name)).collect();
+    let mut roots: Vec<Seq> =
+        disk.list(Dir::Marks)?.iter().filter_map(|name| segment::root_of(name)).collect();
     roots.sort_unstable();
     for root in roots.into_iter().rev() {
         if mark_of(disk, root)?.is_some() {

@@ -136,7 +136,8 @@ pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let (ts, rest) = rest.split_at_checked(TIME_LEN)?;
     let ts = canonical_time(ts)?;
     let rest = rest.strip_prefix(b"\",\"op\":\"")?;
-    let letters = rest.iter().take(OP_BYTES_MAX).take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
+    let letters =
+        rest.iter().take(OP_BYTES_MAX).take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
     let (op, rest) = rest.split_at(letters);
     let op = std::str::from_utf8(op).ok().filter(|op| !op.is_empty())?;
     let rest = rest.strip_prefix(b"\"")?;
@@ -186,9 +187,16 @@ mod tests {
         for body in ["{}", "{\"lane\":\"api\"}", "{\"text\":\"{\\\"seq\\\":1\",\"n\":{\"seq\":1}}"] {
             let (line, crc) = encode(stamp(), "RELEASE", body);
             let frame = decode(line.as_bytes()).expect(&line);
-            assert_eq!((frame.seq.get(), frame.op, frame.prev, frame.crc, frame.nonce), (42, "RELEASE", Crc(0x89ab_cdef), crc, 7));
+            assert_eq!(
+                (frame.seq.get(), frame.op, frame.prev, frame.crc, frame.nonce),
+                (42, "RELEASE", Crc(0x89ab_cdef), crc, 7)
+            );
             assert!(line.len() >= RECORD_BYTES_MIN);
-            assert_eq!(line.matches("{\"seq\":").count(), 1, "the token starts a record and nothing else: {line}");
+            assert_eq!(
+                line.matches("{\"seq\":").count(),
+                1,
+                "the token starts a record and nothing else: {line}"
+            );
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
         }
     }

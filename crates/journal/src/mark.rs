@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn the_highest_entry_counts_in_any_order_and_between_fragments() {
-        let text = format!("{}{}\0\0garbage\n{}{}", mark(3).encode(), mark(9).encode(), mark(4).encode(), "0000");
+        let text =
+            format!("{}{}\0\0garbage\n{}{}", mark(3).encode(), mark(9).encode(), mark(4).encode(), "0000");
         assert_eq!(Mark::highest(text.as_bytes()), Some(mark(9)));
         assert_eq!(Mark::highest(b""), None);
         assert_eq!(mark(1).encode().len(), ENTRY_BYTES);

@@ -209,7 +209,8 @@ impl<'de> Deserialize<'de> for Acquire {
                     *field = Some(map.next_value()?);
                     Ok(())
                 }
-                let (mut lane, mut owner, mut request, mut evidence, mut verdict) = (None, None, None, None, None);
+                let (mut lane, mut owner, mut request, mut evidence, mut verdict) =
+                    (None, None, None, None, None);
                 let mut extra = Map::new();
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     match &*key {
@@ -425,7 +426,8 @@ pub fn encode(op: &Op) -> (&str, String) {
 /// not be repeated.
 pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
     fn body<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<T, BodyError> {
-        serde_json::from_slice(text).map_err(|error| BodyError { op: frame.op.into(), why: error.to_string() })
+        serde_json::from_slice(text)
+            .map_err(|error| BodyError { op: frame.op.into(), why: error.to_string() })
     }
     fn boxed<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<Box<T>, BodyError> {
         body(frame, text).map(Box::new)

@@ -258,7 +258,9 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
     let mut last: Option<(Seq, Timestamp)> = None;
     // Whatever was read before the reader stopped is good; where it stopped is the damage. A record that is not
     // the one acknowledged under its number is no good either: a void one may have slipped into its place.
-    let is_other = |seq: Seq, crc: Crc| mark.is_some_and(|mark| mark.crc != Crc::NONE && mark.seq == seq && mark.crc != crc);
+    let is_other = |seq: Seq, crc: Crc| {
+        mark.is_some_and(|mark| mark.crc != Crc::NONE && mark.seq == seq && mark.crc != crc)
+    };
     let _stopped = Segment::read_with(root, bytes, |event| {
         let crc = line::decode(event.text).map_or(Crc::NONE, |frame| frame.crc);
         if is_other(event.record.seq, crc) {
@@ -330,7 +332,11 @@ fn whole_records(bytes: &[u8]) -> (Vec<(Frame<'_>, &[u8])>, u64) {
 /// The records behind the damage that are history for certain: those from which the acknowledged record that
 /// the mark names descends, itself included. The record of a late writer is not among them, so nothing is taken
 /// for a grant that was none (promise S3).
-fn proven_behind<'a>(whole: &[(Frame<'a>, &'a [u8])], mark: Option<Mark>, last_good: u64) -> Vec<(Frame<'a>, &'a [u8])> {
+fn proven_behind<'a>(
+    whole: &[(Frame<'a>, &'a [u8])],
+    mark: Option<Mark>,
+    last_good: u64,
+) -> Vec<(Frame<'a>, &'a [u8])> {
     let by_name: HashMap<(u64, Crc), usize> =
         whole.iter().enumerate().map(|(at, (frame, _))| ((frame.seq.get(), frame.crc), at)).collect();
     let mut proven = Vec::new();
@@ -394,7 +400,9 @@ impl Salvage {
 
 /// What the segment before the damaged one ended with.
 fn state_before<D: Disk>(disk: &D, root: Seq) -> Result<State, JournalError> {
-    let Some(before) = roots(disk)?.into_iter().rfind(|&before| before < root) else { return Ok(State::default()) };
+    let Some(before) = roots(disk)?.into_iter().rfind(|&before| before < root) else {
+        return Ok(State::default());
+    };
     let segment = crate::history::read_segment(disk, before, |_| Ok(()));
     Ok(segment.ok().flatten().map(|segment| segment.state).unwrap_or_default())
 }

@@ -31,7 +31,8 @@ pub fn poison_name(root: Seq) -> Name {
 /// The root that a file name of `journal/` (or, without ending, of `marks/`) names.
 pub fn root_of(file: &str) -> Option<Seq> {
     let digits = file.strip_suffix(".jsonl").unwrap_or(file);
-    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok().and_then(Seq::new))?
+    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok().and_then(Seq::new))?
 }
 
 /// A segment that has been read.
@@ -96,7 +97,8 @@ impl Segment {
         mut show: impl FnMut(Event<'_>) -> Result<(), String>,
     ) -> Result<Segment, Damage> {
         let file = name(root).to_string();
-        let mut reader = Reader { state: None, format: String::new(), seal: None, root_bytes: 0, repaired_after: None };
+        let mut reader =
+            Reader { state: None, format: String::new(), seal: None, root_bytes: 0, repaired_after: None };
         let mut chain = Chain::new(file.clone(), root);
         chain.feed(bytes, |valid| {
             reader.take(&valid, &mut show).map_err(|what| Damage {
@@ -107,7 +109,15 @@ impl Segment {
             })
         })?;
         let Reader { state, format, seal, root_bytes, repaired_after } = reader;
-        Ok(Segment { root, chain, state: state.unwrap_or_default(), format, seal, root_bytes, repaired_after })
+        Ok(Segment {
+            root,
+            chain,
+            state: state.unwrap_or_default(),
+            format,
+            seal,
+            root_bytes,
+            repaired_after,
+        })
     }
 
     /// Reads on: the bytes that were appended since. Only the chain follows; the state stays what it was.

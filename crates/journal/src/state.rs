@@ -14,9 +14,7 @@ use arbiter::time::Timestamp;
 use arbiter::verdict::Verdict;
 use serde_json::{Map, Value};
 
-use crate::record::{
-    Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, KeptLease, Op, Record, Refuse,
-};
+use crate::record::{Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, KeptLease, Op, Record, Refuse};
 
 /// How many answers are kept for requests that may be repeated; those of live leases are kept beyond that.
 pub const ANSWERS_MAX: usize = 128;
@@ -127,7 +125,8 @@ impl State {
             }
             Op::Halt(body) => {
                 self.counters.halts += 1;
-                let by_lane = || body.lane.as_ref().and_then(|lane| self.live.in_lane(lane)).map(|lease| lease.lease);
+                let by_lane =
+                    || body.lane.as_ref().and_then(|lane| self.live.in_lane(lane)).map(|lease| lease.lease);
                 if let Some(id) = body.lease.or_else(by_lane) {
                     let halted = Halted { handle: body.handle.as_str().into(), at: ts };
                     self.live.update(id, |lease| lease.halted = Some(halted));
@@ -158,9 +157,9 @@ impl State {
     /// Lets a lease live that no record granted: one that stands in for what a repair could not read.
     pub(crate) fn admit(&mut self, lease: Lease, extra: Map<String, Value>) -> Result<(), String> {
         let id = lease.lease;
-        self.live
-            .insert(lease)
-            .map_err(|lease| format!("it grants lane `{}` or number {} a second time", lease.lane, lease.lease))?;
+        self.live.insert(lease).map_err(|lease| {
+            format!("it grants lane `{}` or number {} a second time", lease.lane, lease.lease)
+        })?;
         if !extra.is_empty() {
             self.extra.insert(id, extra);
         }
@@ -200,7 +199,8 @@ impl State {
         // Those of live leases stay beyond the limit, and among many of them the latest of the others too.
         if self.answered.len() > ANSWERS_MAX {
             let lives = |answer: &Answer| self.live.get(LeaseId::from(answer.at)).is_some();
-            let mut others = self.answered.iter().enumerate().filter(|(_, answer)| !lives(answer)).map(|(n, _)| n);
+            let mut others =
+                self.answered.iter().enumerate().filter(|(_, answer)| !lives(answer)).map(|(n, _)| n);
             if let (Some(oldest), Some(_)) = (others.next(), others.next()) {
                 self.answered.remove(oldest);
             }

@@ -9,6 +9,7 @@
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 
+use crate::JournalError;
 use crate::chain::Head;
 use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use crate::history::{highest_marked, mark_of, roots};
@@ -18,7 +19,6 @@ use crate::record::{self, FORMAT, Op};
 use crate::scan::CLOSING;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
 use crate::state::State;
-use crate::JournalError;
 
 /// What a write says of itself beside its records.
 #[derive(Clone, Copy, Debug)]
@@ -260,7 +260,8 @@ impl<D: Disk> FileStore<D> {
     fn hint(&self) -> Result<Option<Seq>, JournalError> {
         let name = hint_name();
         let Some(file) = self.disk.open(&name, Access::Read)? else { return Ok(None) };
-        let bytes = self.disk.read(&file, &name, 0, 64)?;
+        // Whatever cannot be read of it is not needed.
+        let bytes = self.disk.read(&file, &name, 0, 64).unwrap_or_default();
         Ok(std::str::from_utf8(&bytes).ok().and_then(|text| segment::root_of(text.trim_end())))
     }
 
@@ -407,7 +408,8 @@ impl<D: Disk> Store for FileStore<D> {
         if !present.marked {
             self.disk.sync_dir(Dir::Journal)?;
         }
-        let raised = self.disk.append_or_create(&segment::mark_name(present.segment.root), mark.encode().as_bytes());
+        let raised =
+            self.disk.append_or_create(&segment::mark_name(present.segment.root), mark.encode().as_bytes());
         Ok(raised.err())
     }
 }
@@ -419,7 +421,11 @@ impl<D: Disk> FileStore<D> {
         let (name, body) = record::encode(&genesis);
         let stamp = Stamp { seq: Seq::FIRST, ts: writing.ts, nonce: writing.nonce, prev: Crc::NONE };
         let (line, _) = line::encode(stamp, name, &body);
-        let published = self.disk.publish(&segment::name(Seq::FIRST), format!("{line}\n").as_bytes(), Durability::Synced)?;
+        let published = self.disk.publish(
+            &segment::name(Seq::FIRST),
+            format!("{line}\n").as_bytes(),
+            Durability::Synced,
+        )?;
         self.reload()?;
         if let Some(present) = &self.present
             && published == Published::Created

@@ -4,14 +4,16 @@ mod common;
 
 use arbiter::seq::Seq;
 use common::disk::MemDisk;
-use common::{Client, Told, clock, damage_of, decide, forged, genesis, lines_after, load, request, seq, spawn, time};
+use common::{
+    Client, Told, clock, damage_of, decide, forged, genesis, lines_after, load, request, seq, spawn, time,
+};
+use journal::Damage;
 use journal::chain::{Chain, Flow, Head};
 use journal::line::{self, Crc};
 use journal::mark::Mark;
 use journal::record::Op;
 use journal::segment::{self, Segment};
 use journal::state::State;
-use journal::Damage;
 
 /// A segment with several grants, a refusal, a beat and a release, all of them acknowledged.
 struct Sample {
@@ -142,7 +144,9 @@ fn a_write_torn_at_every_byte_is_closed_off_by_a_write_torn_at_every_byte() {
                 bytes.extend_from_slice(&first[0].as_bytes()[..one]);
                 bytes.resize(bytes.len() + nuls, 0);
                 let has_tail = one + nuls > 0;
-                bytes.extend_from_slice(&second.as_bytes()[if has_tail { 0 } else { 2 }..][..two.min(second.len() - 3)]);
+                bytes.extend_from_slice(
+                    &second.as_bytes()[if has_tail { 0 } else { 2 }..][..two.min(second.len() - 3)],
+                );
                 if bytes.last() != Some(&b'\n') {
                     bytes.resize(bytes.len() + more, 0);
                 }
@@ -150,7 +154,11 @@ fn a_write_torn_at_every_byte_is_closed_off_by_a_write_torn_at_every_byte() {
                 let disk = MemDisk::new();
                 disk.put(&segment::name(Seq::FIRST), &bytes);
                 for n in 60..63 {
-                    let told = Client::new(disk.process(), "bob").acquire(n, &format!("l{n}"), &[&format!("{n}/**")]);
+                    let told = Client::new(disk.process(), "bob").acquire(
+                        n,
+                        &format!("l{n}"),
+                        &[&format!("{n}/**")],
+                    );
                     assert!(matches!(told, Ok(Told::Granted(_))), "{at}: {told:?}");
                 }
                 assert_eq!(load(disk.process()).expect(&at).live.len(), 3, "{at}");
@@ -173,14 +181,20 @@ fn no_flipped_bit_of_an_acknowledged_record_passes_without_a_word() {
                 Err(_) => by_chain += 1,
                 Ok(crcs) if crcs == want => harmless += 1,
                 Ok(_) => {
-                    assert!(read(&bytes, Some(sample.mark())).is_err(), "byte {at} bit {bit}: a silent change");
+                    assert!(
+                        read(&bytes, Some(sample.mark())).is_err(),
+                        "byte {at} bit {bit}: a silent change"
+                    );
                     by_mark += 1;
                 }
             }
         }
     }
     assert_eq!(by_chain + by_mark + harmless, text.len() * 8);
-    assert!(by_chain * 100 > text.len() * 8 * 99, "{by_chain} by the chain, {by_mark} by the mark, {harmless} harmless");
+    assert!(
+        by_chain * 100 > text.len() * 8 * 99,
+        "{by_chain} by the chain, {by_mark} by the mark, {harmless} harmless"
+    );
 }
 
 #[test]
@@ -219,7 +233,11 @@ fn no_dropped_doubled_swapped_or_moved_line_passes_without_a_word() {
 fn a_line_edited_with_its_checksum_made_right_breaks_the_chain_or_the_mark() {
     let sample = Sample::new();
     for i in 0..sample.lines.len() {
-        for (from, to) in [("\"ts\":\"2026", "\"ts\":\"2025"), ("\"nonce\":\"", "\"nonce\":\"0"), ("\"op\":\"", "\"op\":\"X")] {
+        for (from, to) in [
+            ("\"ts\":\"2026", "\"ts\":\"2025"),
+            ("\"nonce\":\"", "\"nonce\":\"0"),
+            ("\"op\":\"", "\"op\":\"X"),
+        ] {
             let mut lines = sample.lines.clone();
             let mut line = lines[i].clone();
             if from == "\"nonce\":\"" {
@@ -371,7 +389,13 @@ fn a_segment_may_be_fed_in_two_parts_at_every_lines_edge() {
 fn the_root_must_be_there_and_be_the_first_thing_in_the_file() {
     let sample = Sample::new();
     let text = sample.text();
-    for bytes in [String::new(), sample.lines[1..].concat(), format!("\n{text}"), format!("~\n{text}"), format!("\0{text}")] {
+    for bytes in [
+        String::new(),
+        sample.lines[1..].concat(),
+        format!("\n{text}"),
+        format!("~\n{text}"),
+        format!("\0{text}"),
+    ] {
         let damage = read(bytes.as_bytes(), None).expect_err("no root");
         assert!(damage.what.contains("root"), "{damage}");
     }

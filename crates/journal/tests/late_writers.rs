@@ -156,8 +156,8 @@ fn a_sleeper_across_a_seal_gets_a_conflict_before_and_after_the_rotation_is_fini
         let sealer = disk.process();
         sealer.fault_at(stop, Fault::Die);
         let sealed = FileStore::new(sealer.clone(), Access::Append).seal(writing(6));
-        let has_seal = sealer.log().iter().any(|call| call.starts_with("append ")) && !(sealer.is_dead()
-            && sealer.log().last().is_some_and(|call| call.starts_with("append ")));
+        let has_seal = sealer.log().iter().any(|call| call.starts_with("append "))
+            && !(sealer.is_dead() && sealer.log().last().is_some_and(|call| call.starts_with("append ")));
         let told = sleeper.acquire_as_loaded(7, "ann", &["src/**"]).expect("sound");
         assert_eq!(told == Told::Lost, has_seal, "stopped at {stop}: {sealed:?} {:?}", sealer.log());
         if !has_seal {
@@ -178,7 +178,11 @@ fn who_lost_a_race_cannot_append_what_was_decided_before_without_loading_again()
     ann.store.prepare(writing(5)).expect("sound");
     bob.acquire(6, "bob", &["src/**"]).expect("sound");
     assert_eq!(ann.acquire_as_loaded(7, "ann", &["src/**"]).expect("sound"), Told::Lost);
-    assert_eq!(ann.acquire_as_loaded(8, "ann", &["src/**"]).expect("sound"), Told::Lost, "decided before bob's grant");
+    assert_eq!(
+        ann.acquire_as_loaded(8, "ann", &["src/**"]).expect("sound"),
+        Told::Lost,
+        "decided before bob's grant"
+    );
     assert_eq!(ann.acquire(9, "ann", &["src/**"]).expect("sound"), Told::Refused);
     check(&disk, &[("bob", Told::Granted(common::seq(3)))], "in the end");
 }
@@ -207,7 +211,10 @@ fn one_writer_may_append_twice_to_what_it_loaded_once() {
     let mut store = FileStore::new(disk.process(), Access::Append);
     store.prepare(writing(5)).expect("sound");
     for n in 6..9 {
-        assert!(matches!(store.append_if(writing(n), &[spawn("mine")]).expect("sound"), Appended::Valid { .. }));
+        assert!(matches!(
+            store.append_if(writing(n), &[spawn("mine")]).expect("sound"),
+            Appended::Valid { .. }
+        ));
     }
     store.commit().expect("sound");
     assert_eq!(load(disk.process()).expect("sound").counters.spawns, 3);
@@ -223,7 +230,10 @@ fn two_writers_of_the_same_words_at_the_same_moment_do_not_both_win() {
     let mut two = FileStore::new(disk.process(), Access::Append);
     one.prepare(same_time(1)).expect("sound");
     two.prepare(same_time(2)).expect("sound");
-    let told = [one.append_if(same_time(1), &ops).expect("sound"), two.append_if(same_time(2), &ops).expect("sound")];
+    let told = [
+        one.append_if(same_time(1), &ops).expect("sound"),
+        two.append_if(same_time(2), &ops).expect("sound"),
+    ];
     assert!(matches!(told, [Appended::Valid { .. }, Appended::Conflict]), "{told:?}");
     assert_eq!(load(disk.process()).expect("sound").counters.spawns, 1);
 }
@@ -232,10 +242,19 @@ fn two_writers_of_the_same_words_at_the_same_moment_do_not_both_win() {
 fn a_late_writer_glued_behind_a_fragment_is_read_and_judged_by_the_chain() {
     let disk = store();
     let name = segment::name(Seq::FIRST);
-    let fragments: Vec<Vec<u8>> = ["{\"seq\":3,\"ts\":\"2026", "{", "{\"seq\":", "\0\0\0", "{\"seq\":3\0\0", "~", "no record", "{\"seq\"{\"seq\""]
-        .iter()
-        .map(|text| text.as_bytes().to_vec())
-        .collect();
+    let fragments: Vec<Vec<u8>> = [
+        "{\"seq\":3,\"ts\":\"2026",
+        "{",
+        "{\"seq\":",
+        "\0\0\0",
+        "{\"seq\":3\0\0",
+        "~",
+        "no record",
+        "{\"seq\"{\"seq\"",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
     for fragment in &fragments {
         for overtaken in [false, true] {
             let disk = disk.copy();
@@ -243,13 +262,15 @@ fn a_late_writer_glued_behind_a_fragment_is_read_and_judged_by_the_chain() {
             ann.store.prepare(writing(5)).expect("sound");
             // After ann looked, somebody dies in a write; bob may be faster too.
             disk.add(&name, fragment);
-            let bob = overtaken.then(|| Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("sound"));
+            let bob = overtaken
+                .then(|| Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("sound"));
             let told = ann.acquire_as_loaded(7, "ann", &["src/**"]);
             if fragment == b"no record" && !overtaken {
                 // Glued behind it, ann's record is still found.
                 assert!(matches!(told, Ok(Told::Granted(_))), "{told:?}");
             }
-            let told = told.unwrap_or_else(|error| panic!("{:?}: {error}", String::from_utf8_lossy(fragment)));
+            let told =
+                told.unwrap_or_else(|error| panic!("{:?}: {error}", String::from_utf8_lossy(fragment)));
             assert_eq!(told == Told::Lost, overtaken, "{:?}", String::from_utf8_lossy(fragment));
             let mut all = vec![("ann", told)];
             all.extend(bob.map(|told| ("bob", told)));
@@ -281,7 +302,8 @@ fn a_short_write_of_a_batch_is_an_error_and_its_whole_part_a_correct_history() {
         }
         let error = told.expect_err("it was short").to_string();
         assert!(error.contains("append to"), "{error}");
-        let told = Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("usable afterwards");
+        let told =
+            Client::new(disk.process(), "bob").acquire(6, "bob", &["src/**"]).expect("usable afterwards");
         check(&disk, &[("bob", told)], &format!("{taken} bytes taken"));
     }
 }

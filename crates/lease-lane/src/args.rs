@@ -1,4 +1,5 @@
 //! The command line as clap reads it: flat, and no more than text, numbers and switches.
+#![allow(clippy::doc_markdown, reason = "these comments are the help text that people read in a terminal")]
 
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Ask for a lease
-    Acquire(Acquire),
+    Acquire(Box<Acquire>),
     /// Give a lease back
     Release(Held),
     /// Say that the holder is still there

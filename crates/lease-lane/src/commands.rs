@@ -35,7 +35,7 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
     let Cli { global, command } = cli;
     let find = || Context::find(&global);
     let reply = match command {
-        Command::Acquire(args) => acquire::run(&find()?, args, talk)?,
+        Command::Acquire(args) => acquire::run(&find()?, *args, talk)?,
         Command::Release(args) => holder::release(&find()?, &args, talk)?,
         Command::Heartbeat(args) => holder::heartbeat(&find()?, &args, talk)?,
         Command::Live => live::run(&find()?)?,

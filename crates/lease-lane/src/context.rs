@@ -30,7 +30,8 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn find(global: &Global) -> Result<Context, Failure> {
-        let cwd = std::env::current_dir().map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
+        let cwd = std::env::current_dir()
+            .map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
         let place = lease::place::find(&place_args(global)?, &cwd)?;
         Context::at(place, global)
     }
@@ -59,7 +60,10 @@ impl Context {
             None => lease::owner::default_owner(&|name| std::env::var(name).ok())?,
         };
         OwnerName::new(name).map_err(|error| {
-            Failure::usage(format!("the owner's name cannot be used: {error}"), Some("name somebody: --owner NAME".into()))
+            Failure::usage(
+                format!("the owner's name cannot be used: {error}"),
+                Some("name somebody: --owner NAME".into()),
+            )
         })
     }
 

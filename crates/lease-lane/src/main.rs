@@ -52,7 +52,8 @@ fn wants_json(arguments: &[OsString]) -> bool {
 }
 
 fn fail(failure: &Failure, json: bool, out: &mut dyn Write, talk: &mut dyn Write) -> Exit {
-    let _unheard = if json { print(out, &format!("{}\n", failure.json())) } else { print(talk, &failure.lines()) };
+    let _unheard =
+        if json { print(out, &format!("{}\n", failure.json())) } else { print(talk, &failure.lines()) };
     failure.exit
 }
 
@@ -73,7 +74,8 @@ fn usage(error: &clap::Error) -> Failure {
     let mut details: Vec<&str> = lines.collect();
     details.retain(|line| !line.starts_with("For more information"));
     let is_list = message.ends_with(':');
-    let named: Vec<&str> = details.iter().copied().take_while(|line| is_list && !line.starts_with("Usage")).collect();
+    let named: Vec<&str> =
+        details.iter().copied().take_while(|line| is_list && !line.starts_with("Usage")).collect();
     let message = if named.is_empty() { message } else { format!("{message} {}", named.join(" ")) };
     let tip = details.iter().find_map(|line| line.strip_prefix("tip: "));
     let usage = details.iter().find_map(|line| line.strip_prefix("Usage: "));

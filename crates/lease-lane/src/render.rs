@@ -16,7 +16,7 @@ pub(crate) fn span(span: Span) -> String {
     let (unit, name) = units[first];
     let mut text = format!("{}{name}", ms / unit);
     if let Some(&(smaller, name)) = units.get(first + 1)
-        && !(ms % unit / smaller == 0)
+        && ms % unit / smaller != 0
     {
         let _ = write!(text, " {}{name}", ms % unit / smaller);
     }
@@ -85,10 +85,10 @@ pub(crate) fn conflict(conflict: &Conflict, now: Timestamp) -> String {
         Mode::Write => "writes",
         Mode::Read => "reads",
     };
-    let what = conflict.overlap.as_ref().map_or_else(
-        || "the lane's name".to_owned(),
-        |overlap| format!("{verb} {}", shown(overlap, 300)),
-    );
+    let what = conflict
+        .overlap
+        .as_ref()
+        .map_or_else(|| "the lane's name".to_owned(), |overlap| format!("{verb} {}", shown(overlap, 300)));
     format!(
         "  held by {} · lease {} · lane {} · {what}\n    since {}, expires {}, processes alive: {}\n",
         conflict.owner,

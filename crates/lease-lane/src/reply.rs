@@ -30,7 +30,8 @@ pub(crate) struct Reply {
 impl Reply {
     /// An answer from something that has JSON.
     pub(crate) fn new(exit: Exit, json: &impl Serialize, text: impl Into<String>) -> Reply {
-        let json = serde_json::to_string(json).expect("answers are made of text, numbers and lists, which all have JSON");
+        let json = serde_json::to_string(json)
+            .expect("answers are made of text, numbers and lists, which all have JSON");
         Reply { exit, json, text: text.into() }
     }
 }
@@ -41,7 +42,7 @@ pub(crate) struct Failure {
     #[serde(skip)]
     pub(crate) exit: Exit,
     outcome: &'static str,
-    error: ErrorBody,
+    error: Box<ErrorBody>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +66,11 @@ impl Failure {
             Exit::Io => "io",
             _ => "error",
         };
-        Failure { exit, outcome, error: ErrorBody { kind, message, hint, file: None, offset: None, seq: None } }
+        Failure {
+            exit,
+            outcome,
+            error: Box::new(ErrorBody { kind, message, hint, file: None, offset: None, seq: None }),
+        }
     }
 
     /// The caller asked for something that cannot be asked.

@@ -86,7 +86,9 @@ impl MutexError {
         match self {
             MutexError::Busy { holder, .. } => {
                 let process = holder.as_ref().and_then(|holder| holder.process.as_ref());
-                let look = process.map_or_else(String::new, |process| format!("see what it does: ps -fp {}; or ", process.pid));
+                let look = process.map_or_else(String::new, |process| {
+                    format!("see what it does: ps -fp {}; or ", process.pid)
+                });
                 Some(format!("{look}wait longer: LEASE_LANE_MUTEX_BUDGET=2m"))
             }
             MutexError::Disk(error) => error.hint(),
@@ -131,7 +133,7 @@ fn queue_name() -> Name {
 /// # Errors
 ///
 /// [`MutexError::Busy`] when the budget ran out; [`MutexError::Disk`].
-pub fn enter<'d>(disk: &'d RealDisk, me: Holder, patience: Patience) -> Result<Guard<'d>, MutexError> {
+pub fn enter(disk: &RealDisk, me: Holder, patience: Patience) -> Result<Guard<'_>, MutexError> {
     let began = Instant::now();
     let Some(queue) = head_of_queue(disk, patience, began)? else { return Ok(Guard { inside: None }) };
     let entry = serde_json::to_vec(&me).unwrap_or_default();

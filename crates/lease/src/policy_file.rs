@@ -36,7 +36,9 @@ impl PolicyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => Some("name another one: --policy FILE".into()),
-            Self::Unusable { .. } => Some("keys are: case, ttl, grace, history, and tree, read, ttl under [lanes.NAME]".into()),
+            Self::Unusable { .. } => {
+                Some("keys are: case, ttl, grace, history, and tree, read, ttl under [lanes.NAME]".into())
+            }
         }
     }
 }
@@ -54,7 +56,8 @@ pub fn load(path: &Path) -> Result<Policy, PolicyError> {
         return Err(unusable(format!("it has {} bytes; the limit is {POLICY_BYTES_MAX}", bytes.len())));
     }
     let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
-    let policy: Policy = toml::from_str(&text).map_err(|error| unusable(error.to_string().trim_end().to_owned()))?;
+    let policy: Policy =
+        toml::from_str(&text).map_err(|error| unusable(error.to_string().trim_end().to_owned()))?;
     check(&policy).map_err(unusable)?;
     Ok(policy)
 }
@@ -90,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_policy_names_lanes_and_times() {
-        let policy = load_text("ttl = '10m'\ngrace = '5s'\n[lanes.api]\ntree = ['src/api/**']\nttl = '1h'\n").unwrap();
+        let policy =
+            load_text("ttl = '10m'\ngrace = '5s'\n[lanes.api]\ntree = ['src/api/**']\nttl = '1h'\n").unwrap();
         assert_eq!(policy.ttl, Some(Span::from_s(600)));
         assert_eq!(policy.lanes.len(), 1);
         assert_eq!(load_text("").unwrap(), Policy::default());

@@ -32,7 +32,10 @@ impl RegionError {
 /// # Errors
 ///
 /// [`RegionError`] for the first that cannot be used.
-pub fn region<'a>(root: &RootDir, patterns: impl IntoIterator<Item = &'a str>) -> Result<Region, RegionError> {
+pub fn region<'a>(
+    root: &RootDir,
+    patterns: impl IntoIterator<Item = &'a str>,
+) -> Result<Region, RegionError> {
     let mut spelled: Vec<String> = Vec::new();
     for pattern in patterns {
         let entry = Entry::parse(&relative_to_root(root, pattern)?)?;
@@ -83,7 +86,8 @@ pub fn path(root: &RootDir, text: &str) -> Result<ProjectPath, RegionError> {
     if consumed == 0 {
         return Ok(path);
     }
-    let mut names: Vec<&str> = replacement.iter().map(String::as_str).chain(names[consumed..].iter().copied()).collect();
+    let mut names: Vec<&str> =
+        replacement.iter().map(String::as_str).chain(names[consumed..].iter().copied()).collect();
     if names.is_empty() {
         names.push(".");
     }

@@ -73,8 +73,21 @@ struct Moment<'a> {
 
 impl<'d> Session<'d> {
     /// Begins a session of `owner` on an existing store.
-    pub fn new(disk: &'d RealDisk, clock: &'d dyn Clock, owner: OwnerName, patience: Patience) -> Session<'d> {
-        Session { disk, store: FileStore::new(disk, Access::Append), clock, owner, patience, warnings: Vec::new(), undurable: None }
+    pub fn new(
+        disk: &'d RealDisk,
+        clock: &'d dyn Clock,
+        owner: OwnerName,
+        patience: Patience,
+    ) -> Session<'d> {
+        Session {
+            disk,
+            store: FileStore::new(disk, Access::Append),
+            clock,
+            owner,
+            patience,
+            warnings: Vec::new(),
+            undurable: None,
+        }
     }
 
     /// What went wrong without changing the answer, in words; empties the list.
@@ -138,7 +151,8 @@ impl<'d> Session<'d> {
         let guard = self.enter()?;
         let writing = self.writing()?;
         if self.store.seal_if_outgrown(writing)? {
-            let keep = self.store.segment().map_or(Keep::All, |segment| Keep::by_policy(&segment.state.policy));
+            let keep =
+                self.store.segment().map_or(Keep::All, |segment| Keep::by_policy(&segment.state.policy));
             history::prune(&self.disk, keep, writing.ts)?;
         }
         drop(guard);

@@ -141,9 +141,11 @@ impl RealDisk {
                 Ok(Some(fd))
             }
             Err(Errno::NOENT) => Ok(None),
-            Err(Errno::LOOP) => {
-                Err(failed(what, &self.full(name), unsafe_file("it is a symbolic link, and links are not followed here")))
-            }
+            Err(Errno::LOOP) => Err(failed(
+                what,
+                &self.full(name),
+                unsafe_file("it is a symbolic link, and links are not followed here"),
+            )),
             Err(errno) => Err(self.failed(what, name, errno)),
         }
     }
@@ -192,7 +194,8 @@ impl RealDisk {
             .map_err(|errno| self.failed("name a temporary file for", name, errno))?;
         let temporary = format!("tmp-{:016x}", u64::from_le_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
-        let fd = fs::openat(dir, &*temporary, flags, FILE_MODE).map_err(|errno| self.failed("make", name, errno))?;
+        let fd = fs::openat(dir, &*temporary, flags, FILE_MODE)
+            .map_err(|errno| self.failed("make", name, errno))?;
         Ok(Aside { fd, dir, temporary: Some(temporary) })
     }
 
@@ -441,7 +444,11 @@ fn not_for_others(path: &Path, owner: u32, mode: u32) -> Result<(), DiskError> {
         return Err(failed("use", path, unsafe_file(what)));
     }
     if mode & FOR_OTHERS_TO_WRITE != 0 {
-        return Err(failed("use", path, unsafe_file(format!("others may write it (mode {:03o})", mode & 0o777))));
+        return Err(failed(
+            "use",
+            path,
+            unsafe_file(format!("others may write it (mode {:03o})", mode & 0o777)),
+        ));
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ pub(crate) enum Fault {
 
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EIO: i32 = 5;
+const EFBIG: i32 = 27;
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
@@ -194,7 +195,11 @@ impl MemDisk {
     /// Every file with its bytes.
     pub(crate) fn everything(&self) -> BTreeMap<String, Vec<u8>> {
         let inner = self.inner();
-        inner.names.iter().map(|(name, inode)| (name.to_string(), inner.inodes[inode].bytes.clone())).collect()
+        inner
+            .names
+            .iter()
+            .map(|(name, inode)| (name.to_string(), inner.inodes[inode].bytes.clone()))
+            .collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -278,7 +283,7 @@ impl Disk for MemDisk {
         let bytes = &inner.inodes[file].bytes;
         let rest = bytes.get(usize::try_from(from).expect("small")..).unwrap_or_default();
         if rest.len() as u64 > most {
-            return Err(wrong("read", name, EIO));
+            return Err(wrong("read", name, EFBIG));
         }
         Ok(rest.to_vec())
     }

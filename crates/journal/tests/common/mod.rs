@@ -65,7 +65,12 @@ pub(crate) fn operator(n: u64) -> Operator {
 }
 
 /// Decides as the shell does: the verdict, and the records that it is made of.
-pub(crate) fn decide(state: &State, request: &Request, evidence: Evidence, now: Timestamp) -> (Verdict, Vec<Op>) {
+pub(crate) fn decide(
+    state: &State,
+    request: &Request,
+    evidence: Evidence,
+    now: Timestamp,
+) -> (Verdict, Vec<Op>) {
     let State { live, policy, .. } = state;
     let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now });
     let mut ops = Vec::new();
@@ -111,6 +116,7 @@ pub(crate) fn release_of(lease: &Lease) -> Op {
         lease: lease.lease,
         fence: lease.fence,
         why: None,
+        withdrawn: false,
     })
 }
 
@@ -187,7 +193,12 @@ impl<D: Disk> Client<D> {
     }
 
     /// As [`Client::acquire`], by what was loaded before.
-    pub(crate) fn acquire_as_loaded(&mut self, n: u64, lane: &str, tree: &[&str]) -> Result<Told, JournalError> {
+    pub(crate) fn acquire_as_loaded(
+        &mut self,
+        n: u64,
+        lane: &str,
+        tree: &[&str],
+    ) -> Result<Told, JournalError> {
         let segment = self.store.segment().expect("it was loaded");
         let now = segment.chain.head().expect("it has a root").ts.max(time(n));
         let asked = request(&self.name, lane, tree);

@@ -31,7 +31,11 @@ use crate::reply::{Failure, Reply};
 /// Bytes that a file of leases may have.
 const LEASES_BYTES_MAX: u64 = 64 << 20;
 
-pub(super) fn run(context: &Context, mut args: args::Acquire, talk: &mut dyn Write) -> Result<Reply, Failure> {
+pub(super) fn run(
+    context: &Context,
+    mut args: args::Acquire,
+    talk: &mut dyn Write,
+) -> Result<Reply, Failure> {
     // Everything that can be wrong with the question is found before the store is touched.
     let wait = wait_of(&mut args)?;
     let root = context.root()?;
@@ -92,7 +96,8 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
     request.lane = lane;
     request.tree = regions::region(root, tree.iter().map(String::as_str))?;
     request.read = regions::region(root, args.read.iter().map(String::as_str))?;
-    request.ttl = args.ttl.as_deref().map(Span::parse).transpose().map_err(|error| Failure::flag("--ttl", error))?;
+    request.ttl =
+        args.ttl.as_deref().map(Span::parse).transpose().map_err(|error| Failure::flag("--ttl", error))?;
     for process in &args.bind {
         request.processes.push(match process.as_str() {
             "parent" => process::parent()?,
@@ -111,7 +116,8 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
 }
 
 pub(super) fn lane_name(name: &str) -> Result<LaneName, Failure> {
-    LaneName::new(name).map_err(|error| Failure::usage(format!("the lane's name cannot be used: {error}"), None))
+    LaneName::new(name)
+        .map_err(|error| Failure::usage(format!("the lane's name cannot be used: {error}"), None))
 }
 
 fn text<const MAX: usize>(flag: &str, given: Option<&str>) -> Result<Option<Text<MAX>>, Failure> {
@@ -122,7 +128,10 @@ fn labels(given: &[String]) -> Result<Labels, Failure> {
     let mut labels = Labels::new();
     for label in given {
         let wrong = |what: &dyn std::fmt::Display| {
-            Failure::usage(format!("--label `{}`: {what}", shown(label, 80)), Some("write it as --label KEY=VALUE".into()))
+            Failure::usage(
+                format!("--label `{}`: {what}", shown(label, 80)),
+                Some("write it as --label KEY=VALUE".into()),
+            )
         };
         let (key, value) = label.split_once('=').ok_or_else(|| wrong(&"there is no `=`"))?;
         let key = Text::new(key).map_err(|error| wrong(&error))?;
@@ -165,7 +174,8 @@ fn decided_on_nothing(ask: &Ask) -> Acquired {
     evidence.with_leases.clone_from(&ask.with_leases);
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let live = LiveSet::default();
-    let question = Question { request: &ask.request, live: &live, policy: &ask.policy, evidence: &evidence, now };
+    let question =
+        Question { request: &ask.request, live: &live, policy: &ask.policy, evidence: &evidence, now };
     Acquired { verdict: arbitrate(question), seq: None, repeated: false, timed_out: false }
 }
 
@@ -217,7 +227,8 @@ fn reply(acquired: &Acquired) -> Reply {
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     match verdict {
         Verdict::Grant(grant) => {
-            let json = Granted { outcome: "acquire", lease: seq, fence: seq, grant, seq, journaled, repeated };
+            let json =
+                Granted { outcome: "acquire", lease: seq, fence: seq, grant, seq, journaled, repeated };
             Reply::new(Exit::Yes, &json, granted_text(grant, seq, repeated, now))
         }
         Verdict::Refuse(refusal) => {
@@ -229,7 +240,8 @@ fn reply(acquired: &Acquired) -> Reply {
 }
 
 fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp) -> String {
-    let number = seq.map_or_else(|| "would be granted (dry run)".to_owned(), |seq| format!("granted: lease {seq}"));
+    let number =
+        seq.map_or_else(|| "would be granted (dry run)".to_owned(), |seq| format!("granted: lease {seq}"));
     let again = if repeated { " (the first answer to this request id)" } else { "" };
     let mut text = format!(
         "{number} · lane {} · owner {}{again}\n  {}\n  expires {} unless it beats",

@@ -55,7 +55,8 @@ pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failur
 
 fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
     let all = checks.iter().all(|check| check.by.is_some());
-    let json = Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
+    let json =
+        Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
     let mut text = String::new();
     for check in checks {
         let path = arbiter::text::shown(check.path.as_str(), 500).to_string();

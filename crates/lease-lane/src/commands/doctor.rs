@@ -62,7 +62,10 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         exists: disk.is_some(),
         root: context.place.root.display().to_string(),
         policy: context.place.policy.as_ref().map(|path| path.display().to_string()),
-        policy_problem: context.policy().err().map(|failure| failure.lines().lines().next().unwrap_or_default().to_owned()),
+        policy_problem: context
+            .policy()
+            .err()
+            .map(|failure| failure.lines().lines().next().unwrap_or_default().to_owned()),
         owner: context.owner().ok().map(|owner| owner.as_str().to_owned()),
         boot: CLOCK.reading().boot,
         seq: survey.last.map(arbiter::seq::Seq::get),
@@ -104,7 +107,10 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     if let Some(problem) = &json.policy_problem {
         text.push_str(&format!("         {problem}\n"));
     }
-    text.push_str(&format!("owner    {}\n", json.owner.as_deref().unwrap_or("cannot be told: name one with --owner")));
+    text.push_str(&format!(
+        "owner    {}\n",
+        json.owner.as_deref().unwrap_or("cannot be told: name one with --owner")
+    ));
     text.push_str(&format!("version  {} (format {})\n", json.version, json.format));
     text.push_str(&format!(
         "journal  {} records in {} segments, {} bytes; {} void, {} torn; live leases: {}\n",
@@ -115,7 +121,8 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     }
     match &json.mutex {
         Some(holder) => {
-            let pid = holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
+            let pid =
+                holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
             let owner = arbiter::text::shown(&holder.owner, 100);
             text.push_str(&format!("mutex    pid {pid} of {owner} since {}\n", holder.since));
         }

@@ -22,12 +22,12 @@ use crate::reply::{Failure, Reply};
 pub(super) fn release(context: &Context, args: &args::Held, talk: &mut dyn Write) -> Result<Reply, Failure> {
     let (which, fence) = which(args)?;
     let owner = context.owner()?;
-    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, Miss::NotHeld)) };
+    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, &Miss::NotHeld)) };
     let mut session = context.session(&disk, owner.clone());
     let done = session.release(&which, fence);
     warn(talk, session.take_warnings());
     Ok(match done? {
-        Err(miss) => missed(&which, &owner, miss),
+        Err(miss) => missed(&which, &owner, &miss),
         Ok(released) => {
             #[derive(Serialize)]
             struct Json<'a> {
@@ -39,23 +39,28 @@ pub(super) fn release(context: &Context, args: &args::Held, talk: &mut dyn Write
                 seq: Option<Seq>,
             }
             let Lease { lease, fence, lane, owner, .. } = &released.lease;
-            let json = Json { outcome: "released", lease: *lease, fence: *fence, lane, owner, seq: released.seq };
+            let json =
+                Json { outcome: "released", lease: *lease, fence: *fence, lane, owner, seq: released.seq };
             Reply::new(Exit::Yes, &json, format!("released: lease {lease} · lane {lane}\n"))
         }
     })
 }
 
-pub(super) fn heartbeat(context: &Context, args: &args::Heartbeat, talk: &mut dyn Write) -> Result<Reply, Failure> {
+pub(super) fn heartbeat(
+    context: &Context,
+    args: &args::Heartbeat,
+    talk: &mut dyn Write,
+) -> Result<Reply, Failure> {
     let (which, fence) = which(&args.held)?;
     let coalesce = args.coalesce.as_deref().map(Span::parse).transpose();
     let coalesce = coalesce.map_err(|error| Failure::flag("--coalesce", error))?;
     let owner = context.owner()?;
-    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, Miss::NotHeld)) };
+    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, &Miss::NotHeld)) };
     let mut session = context.session(&disk, owner.clone());
     let done = session.heartbeat(&which, fence, coalesce);
     warn(talk, session.take_warnings());
     Ok(match done? {
-        Err(miss) => missed(&which, &owner, miss),
+        Err(miss) => missed(&which, &owner, &miss),
         Ok(beaten) => {
             #[derive(Serialize)]
             struct Json<'a> {
@@ -81,9 +86,14 @@ pub(super) fn heartbeat(context: &Context, args: &args::Heartbeat, talk: &mut dy
             let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
             let how = if beaten.coalesced { "beat (recent enough, nothing written)" } else { "beat" };
             let expires = render::from_now(beaten.expires_at, now);
-            let mut text = format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
+            let mut text =
+                format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
             if let Some(halted) = &beaten.halted {
-                text.push_str(&format!("HALTED: {} at {}\n", arbiter::text::shown(&halted.handle, 200), halted.at));
+                text.push_str(&format!(
+                    "HALTED: {} at {}\n",
+                    arbiter::text::shown(&halted.handle, 200),
+                    halted.at
+                ));
             }
             Reply::new(Exit::Yes, &json, text)
         }
@@ -91,17 +101,22 @@ pub(super) fn heartbeat(context: &Context, args: &args::Heartbeat, talk: &mut dy
 }
 
 fn which(args: &args::Held) -> Result<(Which, Option<Fence>), Failure> {
-    let fence = args.fence.map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence"))).transpose()?;
+    let fence = args
+        .fence
+        .map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence")))
+        .transpose()?;
     let which = match (&args.lane, args.lease) {
         (Some(lane), None) => Which::Lane(lane_name(lane)?),
-        (_, Some(n)) => Which::Lease(LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease"))?),
+        (_, Some(n)) => {
+            Which::Lease(LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease"))?)
+        }
         (None, None) => return Err(Failure::usage("name a lane or a lease", Some("lease-lane live".into()))),
     };
     Ok((which, fence))
 }
 
 /// No, and why not.
-fn missed(which: &Which, asked_by: &OwnerName, miss: Miss) -> Reply {
+fn missed(which: &Which, asked_by: &OwnerName, miss: &Miss) -> Reply {
     #[derive(Serialize)]
     struct Json<'a> {
         outcome: &'a str,
@@ -116,24 +131,28 @@ fn missed(which: &Which, asked_by: &OwnerName, miss: Miss) -> Reply {
         owner: Option<&'a OwnerName>,
         hint: &'a str,
     }
-    let (exit, outcome, reason) = match &miss {
+    let (exit, outcome, reason) = match miss {
         Miss::NotHeld => (Exit::No, "not_held", format!("nobody holds {which}")),
-        Miss::NotYours(lease) => {
-            (Exit::NotYours, "not_yours", format!("{which} belongs to `{}` (lease {}), not to `{asked_by}`", lease.owner, lease.lease))
-        }
-        Miss::Fenced(lease) => {
-            (Exit::NotYours, "fenced", format!("{which} has fence {} and belongs to `{}` by now", lease.fence, lease.owner))
-        }
+        Miss::NotYours(lease) => (
+            Exit::NotYours,
+            "not_yours",
+            format!("{which} belongs to `{}` (lease {}), not to `{asked_by}`", lease.owner, lease.lease),
+        ),
+        Miss::Fenced(lease) => (
+            Exit::NotYours,
+            "fenced",
+            format!("{which} has fence {} and belongs to `{}` by now", lease.fence, lease.owner),
+        ),
         Miss::Expired(ended) => (Exit::NotYours, "expired", ended_reason(ended)),
     };
-    let (lease, fence, lane, owner) = match &miss {
+    let (lease, fence, lane, owner) = match miss {
         Miss::NotHeld => (None, None, None, None),
         Miss::NotYours(lease) | Miss::Fenced(lease) => {
             (Some(lease.lease), Some(lease.fence), Some(&lease.lane), Some(&lease.owner))
         }
         Miss::Expired(ended) => (Some(ended.lease), Some(ended.fence), Some(&ended.lane), Some(&ended.owner)),
     };
-    let hint = match &miss {
+    let hint = match miss {
         Miss::Expired(_) => "lease-lane acquire (what it covered may have been changed by others since)",
         Miss::NotYours(_) => "lease-lane live; or ask as its owner: --owner NAME",
         _ => "lease-lane live",
@@ -144,5 +163,8 @@ fn missed(which: &Which, asked_by: &OwnerName, miss: Miss) -> Reply {
 
 fn ended_reason(ended: &Ended) -> String {
     let why = ended.evicted.map_or("given back", arbiter::lease::Standing::as_str);
-    format!("lease {} of lane `{}` was {why} and ended by somebody who needed its place (record {})", ended.lease, ended.lane, ended.at)
+    format!(
+        "lease {} of lane `{}` was {why} and ended by somebody who needed its place (record {})",
+        ended.lease, ended.lane, ended.at
+    )
 }

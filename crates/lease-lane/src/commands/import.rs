@@ -31,7 +31,8 @@ pub(super) fn run(context: &Context, from: ImportFrom, talk: &mut dyn Write) -> 
     }
     if dry_run {
         let leases: Vec<_> = journal.live.iter().map(DosLease::to_json).collect();
-        let json = json!({ "outcome": "ok", "imported": 0, "would_import": leases, "records": journal.records });
+        let json =
+            json!({ "outcome": "ok", "imported": 0, "would_import": leases, "records": journal.records });
         let mut text = format!("{} records read; these would come over:\n", journal.records);
         for request in &requests {
             text.push_str(&format!("  lane {} · owner {}\n", request.lane_name(), request.owner));
@@ -104,7 +105,10 @@ fn request_of(lease: &DosLease) -> Result<Request, Failure> {
     let mut request = Request::of(OwnerName::new(holder).map_err(|error| of_lane(&error))?);
     request.lane = Some(LaneName::new(&*lease.lane).map_err(|error| of_lane(&error))?);
     request.tree = Region::parse_or_everything(lease.region());
-    request.ttl = lease.ttl_minutes.map(|minutes| Span::from_s(minutes.saturating_mul(60))).filter(|ttl| *ttl > Span::ZERO);
+    request.ttl = lease
+        .ttl_minutes
+        .map(|minutes| Span::from_s(minutes.saturating_mul(60)))
+        .filter(|ttl| *ttl > Span::ZERO);
     request.run_id = lease.run_id.as_ref().and_then(|run_id| Text::new(run_id.as_str()).ok());
     let mut labels = Labels::new();
     for (key, value) in [
@@ -121,7 +125,8 @@ fn request_of(lease: &DosLease) -> Result<Request, Failure> {
     }
     request.labels = labels;
     let time = |text: &Option<String>| text.as_deref().and_then(Timestamp::parse);
-    let acquired_at = time(&lease.acquired_at).ok_or_else(|| of_lane(&"it does not say when it was granted"))?;
+    let acquired_at =
+        time(&lease.acquired_at).ok_or_else(|| of_lane(&"it does not say when it was granted"))?;
     let heartbeat_at = time(&lease.heartbeat_at).unwrap_or(acquired_at);
     let from = Text::new("dos").expect("three letters");
     request.imported = Some(Times { from, acquired_at, heartbeat_at });

@@ -9,16 +9,25 @@ use crate::exit::Exit;
 use crate::reply::{Failure, Reply};
 
 pub(super) fn run(global: &Global) -> Result<Reply, Failure> {
-    let cwd = std::env::current_dir().map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
     let args = place_args(global)?;
-    let place = if args.store.is_some() { lease::place::find(&args, &cwd)? } else { lease::place::init_target(&cwd)? };
+    let place = if args.store.is_some() {
+        lease::place::find(&args, &cwd)?
+    } else {
+        lease::place::init_target(&cwd)?
+    };
     let context = Context::at(place, global)?;
     let there = context.look()?.is_some();
     let disk: RealDisk = context.open()?;
     let mut session = context.session(&disk, context.owner()?);
     let made = session.init()?;
     let store = context.place.store.display();
-    let text = if made && !there { format!("made the store {store}\n") } else { format!("the store {store} is there already\n") };
+    let text = if made && !there {
+        format!("made the store {store}\n")
+    } else {
+        format!("the store {store} is there already\n")
+    };
     let json = json!({ "outcome": "ok", "store": store.to_string(), "created": made });
     Ok(Reply::new(Exit::Yes, &json, text))
 }

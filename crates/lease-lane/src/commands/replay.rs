@@ -48,7 +48,8 @@ fn until(text: &str) -> Result<Until, Failure> {
         return seq.map(Until::Seq).ok_or_else(|| Failure::usage("--at: records begin at 1", hint()));
     }
     let time = Timestamp::parse(text);
-    time.map(Until::Time).ok_or_else(|| Failure::usage(format!("--at: `{text}` is neither a record nor a time"), hint()))
+    time.map(Until::Time)
+        .ok_or_else(|| Failure::usage(format!("--at: `{text}` is neither a record nor a time"), hint()))
 }
 
 fn live_set(state: &State, seq: Option<Seq>) -> Reply {
@@ -60,7 +61,9 @@ fn live_set(state: &State, seq: Option<Seq>) -> Reply {
     };
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let mut text = match seq {
-        Some(seq) => format!("after record {seq}, {} live\n", count(state.live.len(), "lease is", "leases are")),
+        Some(seq) => {
+            format!("after record {seq}, {} live\n", count(state.live.len(), "lease is", "leases are"))
+        }
         None => "no record\n".to_owned(),
     };
     for lease in state.live.iter() {
@@ -90,7 +93,10 @@ fn verdicts(redecider: &Redecider) -> Reply {
     let same = found.is_empty();
     let outcome = if same { "ok" } else { "differs" };
     let decisions = redecider.decisions;
-    let mut text = format!("{} decided again, ", count(usize::try_from(decisions).unwrap_or(usize::MAX), "decision", "decisions"));
+    let mut text = format!(
+        "{} decided again, ",
+        count(usize::try_from(decisions).unwrap_or(usize::MAX), "decision", "decisions")
+    );
     text.push_str(if same { "every one identical to the byte\n" } else { "not all identical:\n" });
     for Difference { seq, recorded, decided } in found {
         text.push_str(&format!("  record {seq}\n    on record: {recorded}\n    now:       {decided}\n"));

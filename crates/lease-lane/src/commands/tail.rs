@@ -44,7 +44,10 @@ pub(super) fn run(
             return Ok(Exit::Yes);
         }
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Yes);
+    }
+    loop {
         match &mut watch {
             Some(watch) => watch.wait(LOOK_AGAIN),
             None => {
@@ -57,10 +60,9 @@ pub(super) fn run(
         let (lines, seen) = filter.after(disk, last)?;
         last = seen.or(last);
         if print(out, &lines)?.is_some() {
-            break;
+            return Ok(Exit::Yes);
         }
     }
-    Ok(Exit::Yes)
 }
 
 /// Prints; `Some` when nobody reads any more.

@@ -141,9 +141,13 @@ impl Session<'_> {
         });
         match done {
             Ok(done) => Ok(match done.answer {
-                Answer::Again(verdict, at) => Acquired { verdict, seq: Some(at), repeated: true, timed_out: false },
+                Answer::Again(verdict, at) => {
+                    Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }
+                }
                 // The verdict is the last record of its write.
-                Answer::New(verdict) => Acquired { verdict, seq: done.last, repeated: false, timed_out: false },
+                Answer::New(verdict) => {
+                    Acquired { verdict, seq: done.last, repeated: false, timed_out: false }
+                }
             }),
             Err(error) => self.after_failure(ask, error, refused),
         }
@@ -193,7 +197,8 @@ impl Session<'_> {
             Ok(Decision::Write(vec![Op::Release(release)], ()))
         });
         if let Err(error) = withdrawn {
-            let text = format!("lease {id} could not be withdrawn and ends with its time: {}", chain_of(&error));
+            let text =
+                format!("lease {id} could not be withdrawn and ends with its time: {}", chain_of(&error));
             self.warnings.push(text);
         }
     }

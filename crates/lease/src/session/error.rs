@@ -38,7 +38,9 @@ impl LeaseError {
             Self::Journal(error) => error.hint(),
             Self::Mutex(error) => error.hint(),
             Self::Chance { .. } => None,
-            Self::RequestIdTaken { .. } => Some("give each new request an id of its own: --request-id ID".into()),
+            Self::RequestIdTaken { .. } => {
+                Some("give each new request an id of its own: --request-id ID".into())
+            }
         }
     }
 }

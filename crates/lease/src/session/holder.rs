@@ -76,7 +76,11 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`LeaseError`]. A [`Miss`] is an answer.
-    pub fn release(&mut self, which: &Which, fence: Option<Fence>) -> Result<Result<Released, Miss>, LeaseError> {
+    pub fn release(
+        &mut self,
+        which: &Which,
+        fence: Option<Fence>,
+    ) -> Result<Result<Released, Miss>, LeaseError> {
         let owner = self.owner.clone();
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));

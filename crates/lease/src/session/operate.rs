@@ -7,8 +7,8 @@ use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
 use journal::JournalError;
 use journal::history::{self, Keep};
-use journal::repair::{self, Operator, Plan};
 use journal::record::Record;
+use journal::repair::{self, Operator, Plan};
 use journal::store::Store;
 
 use super::acquire::{Ask, decide};
@@ -110,6 +110,10 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`LeaseError`].
+    ///
+    /// # Panics
+    ///
+    /// When the arbiter grants a lease that cannot live beside the others, which it does not.
     pub fn import(&mut self, requests: &[Request], policy: &Policy) -> Result<Imported, LeaseError> {
         let clock = self.clock;
         let done = self.transact(|moment| {
@@ -118,7 +122,12 @@ impl Session<'_> {
             let mut ops = Vec::new();
             let mut leases = Vec::new();
             for request in requests {
-                let ask = Ask { request: request.clone(), policy: policy.clone(), with_leases: Vec::new(), dry_run: false };
+                let ask = Ask {
+                    request: request.clone(),
+                    policy: policy.clone(),
+                    with_leases: Vec::new(),
+                    dry_run: false,
+                };
                 let (verdict, more) = decide(&ask, &Moment { state: &state, ..moment }, clock.reading());
                 if let Verdict::Refuse(refusal) = verdict {
                     return Ok(Decision::Answer(Imported::Refused(Box::new(refusal))));
