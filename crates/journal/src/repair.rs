@@ -20,11 +20,11 @@ use arbiter::time::{Span, Timestamp};
 use serde_json::Map;
 
 use crate::disk::{Access, Dir, Disk, Durability, Name, Published};
-use crate::history::{Survey, highest_marked, mark_of, roots, survey, survey_and_repairs};
-use crate::line::{self, Crc, Frame, RECORD_BYTES_MIN, Stamp};
+use crate::history::{Survey, mark_of, roots, survey, survey_and_repairs};
+use crate::line::{self, Crc, Frame, RECORD_BYTES_MIN, Stamp, TOKEN};
 use crate::mark::Mark;
 use crate::record::{self, Op, Record, Release, Repair};
-use crate::scan::{leading_record, split};
+use crate::scan::leading_record;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
 use crate::state::State;
 use crate::store::{Appended, FileStore, Store, Writing};
@@ -79,7 +79,7 @@ pub fn plan<D: Disk>(disk: &D) -> Result<Option<Plan>, JournalError> {
     let mut store = FileStore::new(disk, Access::Read);
     let active = match store.load() {
         Ok(_) => None,
-        Err(JournalError::Damaged(damage)) => Some(salvage(disk, active_root(disk)?, damage)?),
+        Err(JournalError::Damaged(damage)) => Some(salvage(disk, root_of_damage(&damage)?, damage)?),
         Err(error) => return Err(error),
     };
     if let Some(segment) = store.segment()
@@ -171,11 +171,11 @@ fn put_on_record<D: Disk>(
     }
 }
 
-/// The segment that would be active if it were whole.
-fn active_root<D: Disk>(disk: &D) -> Result<Seq, JournalError> {
-    let highest = roots(disk)?.last().copied();
-    let marked = highest_marked(disk)?;
-    Ok(highest.max(marked).unwrap_or(Seq::FIRST))
+/// The segment that a damage is of. Never asked of the directory: since the damage was seen, another repair may
+/// have put a sound successor there.
+fn root_of_damage(damage: &Damage) -> Result<Seq, JournalError> {
+    let root = damage.file.strip_prefix("journal/").and_then(segment::root_of);
+    root.ok_or_else(|| JournalError::Damaged(damage.clone()))
 }
 
 /// Where a damaged segment goes: `n` is 1, or more when its place is taken.
@@ -195,14 +195,15 @@ fn move_aside<D: Disk>(disk: &D, salvage: &Salvage) -> Result<Name, JournalError
     }
     // So that the store counts as damaged, not as new or as waiting for a successor, if this process or the
     // machine dies behind the next line.
+    let name = segment::mark_name(salvage.root);
     if let Some(highest) = Seq::new(salvage.highest)
         && mark_of(disk, salvage.root)?.is_none()
     {
-        let name = segment::mark_name(salvage.root);
         disk.append_or_create(&name, Mark { seq: highest, crc: Crc::NONE }.encode().as_bytes())?;
-        if let Some(file) = disk.open(&name, Access::Append)? {
-            disk.sync(&file, &name)?;
-        }
+    }
+    // Marks are never synced otherwise.
+    if let Some(file) = disk.open(&name, Access::Append)? {
+        disk.sync(&file, &name)?;
     }
     // A file published there makes the mark's name durable, and says to whoever is still at it to leave.
     let told = b"this segment is damaged and was moved aside\n";
@@ -274,12 +275,16 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
         last = Some((event.record.seq, event.record.ts));
         Ok(())
     });
+    let (whole, unreadable) = whole_records(bytes);
     let state = match state {
         Some(state) => state,
-        None => state_before(disk, root)?,
+        // Where only what follows the root on its line is wrong, the root still says what it says.
+        None => match whole.iter().find_map(|(frame, text)| root_state(root, frame, text)) {
+            Some(state) => state,
+            None => state_before(disk, root)?,
+        },
     };
     let last_good = last.map_or(0, |(seq, _)| seq.get());
-    let (whole, unreadable) = whole_records(bytes);
     let elsewhere = copies.iter().skip(1).flat_map(|copy| whole_records(copy).0);
     let seen = whole.iter().copied().chain(elsewhere).map(|(frame, _)| frame.seq.get()).max().unwrap_or(0);
     let marked = mark.map_or(0, |mark| mark.seq.get());
@@ -311,19 +316,15 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
     Ok(salvage)
 }
 
-/// Every whole record in the bytes, in file order, and how many pieces are none.
+/// Every whole record in the bytes, in file order, whatever stands between them, and how many pieces are none.
 fn whole_records(bytes: &[u8]) -> (Vec<(Frame<'_>, &[u8])>, u64) {
     let (mut whole, mut unreadable) = (Vec::new(), 0);
-    for line in bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        match split(line) {
-            Ok(found) => {
-                unreadable += found.torn as u64;
-                whole.extend(found.records.into_iter().map(|piece| (piece.frame, piece.text)));
-            }
-            Err(_) => {
-                unreadable += 1;
-                whole.extend(leading_record(line).map(|(text, frame)| (frame, text)));
-            }
+    let mut starts = memchr::memmem::find_iter(bytes, TOKEN).peekable();
+    while let Some(at) = starts.next() {
+        let end = starts.peek().copied().unwrap_or(bytes.len());
+        match leading_record(&bytes[at..end]) {
+            Some((text, frame)) => whole.push((frame, text)),
+            None => unreadable += 1,
         }
     }
     (whole, unreadable)
@@ -395,6 +396,14 @@ impl Salvage {
             }
             _ => {}
         }
+    }
+}
+
+/// What a record says, if it is the root of the segment.
+fn root_state(root: Seq, frame: &Frame<'_>, text: &[u8]) -> Option<State> {
+    match record::decode(frame, text).ok()? {
+        Op::Checkpoint(checkpoint) if frame.seq == root => State::restore(*checkpoint).ok(),
+        _ => None,
     }
 }
 
@@ -479,10 +488,12 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
 /// How long the hold on everything lives at least: the lease it stands in for may have had any TTL.
 const HOLD_TTL_MIN: Span = Span::from_s(24 * 3600);
 
-/// The lease that stands in for what cannot be read. It lives as long as the longest that is known, at least
-/// [`HOLD_TTL_MIN`].
+/// The lease that stands in for what cannot be read. It lives as long as the longest that is known or that
+/// the policy speaks of, at least [`HOLD_TTL_MIN`].
 fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timestamp) -> Lease {
-    let longest = state.live.iter().map(|lease| lease.ttl).max().unwrap_or(Span::ZERO);
+    let policy = &state.policy;
+    let said = policy.lanes.values().filter_map(|lane| lane.ttl).chain(policy.ttl);
+    let longest = state.live.iter().map(|lease| lease.ttl).chain(said).max().unwrap_or(Span::ZERO);
     let mut lane = LaneName::new(format!("repair-{root}")).expect("a short name");
     while state.live.in_lane(&lane).is_some() {
         lane = LaneName::new(format!("{}+", lane.as_str())).expect("still a short name");

@@ -93,7 +93,7 @@ pub(crate) struct Acquire {
     #[arg(long, value_name = "PID|parent")]
     pub(crate) bind: Vec<String>,
     /// Wait for a grant, at most DUR
-    #[arg(long, value_name = "DUR", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "DUR", num_args = 0..=1, default_missing_value = "forever")]
     pub(crate) wait: Option<String>,
     /// Label the lease with the run it belongs to
     #[arg(long, value_name = "ID")]

@@ -67,6 +67,10 @@ fn print(to: &mut dyn Write, text: &str) -> io::Result<()> {
 
 /// What clap says, as one line and a hint.
 fn usage(error: &clap::Error) -> Failure {
+    let kind = error.kind();
+    if matches!(kind, ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand) {
+        return Failure::usage("no command is given", Some("lease-lane --help".into()));
+    }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines.next().unwrap_or_default();
@@ -79,7 +83,8 @@ fn usage(error: &clap::Error) -> Failure {
     let message = if named.is_empty() { message } else { format!("{message} {}", named.join(" ")) };
     let tip = details.iter().find_map(|line| line.strip_prefix("tip: "));
     let usage = details.iter().find_map(|line| line.strip_prefix("Usage: "));
-    let hint = match (tip, usage) {
+    let values = details.iter().find_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+    let hint = match (tip.or(values), usage) {
         (Some(tip), _) => tip.to_owned(),
         (None, Some(usage)) => format!("usage: {usage}"),
         (None, None) => "lease-lane --help".to_owned(),

@@ -78,9 +78,14 @@ impl Failure {
         Failure::new(Exit::Usage, "usage", message.into(), hint)
     }
 
-    /// What is given to `flag` cannot be used.
+    /// What is given to `flag`, or to a variable of that name, cannot be used.
     pub(crate) fn flag(flag: &str, error: impl Display) -> Failure {
-        Failure::usage(format!("{flag}: {error}"), None)
+        let hint = if flag.starts_with("--") {
+            format!("see what {flag} takes: lease-lane COMMAND --help")
+        } else {
+            format!("unset {flag}, or set it to another value")
+        };
+        Failure::usage(format!("{flag}: {error}"), Some(hint))
     }
 
     /// Writing the answer failed.
@@ -113,7 +118,8 @@ macro_rules! usage_from {
     ($($error:ty => $kind:literal),+ $(,)?) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Failure {
-                Failure::new(Exit::Usage, $kind, chain_of(&error), error.hint())
+                let hint = error.hint().unwrap_or_else(|| "lease-lane --help".into());
+                Failure::new(Exit::Usage, $kind, chain_of(&error), Some(hint))
             }
         })+
     };
@@ -132,12 +138,16 @@ usage_from! {
 
 impl From<DiskError> for Failure {
     fn from(error: DiskError) -> Failure {
-        Failure::new(Exit::Io, "io", chain_of(&error), error.hint())
+        let hint = error.hint().unwrap_or_else(|| format!("see what it is: ls -ld {}", error.path.display()));
+        Failure::new(Exit::Io, "io", chain_of(&error), Some(hint))
     }
 }
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Failure {
+        if let JournalError::Disk(error) = error {
+            return error.into();
+        }
         let (exit, kind) = match &error {
             JournalError::Damaged(_) => (Exit::Damaged, "damaged"),
             JournalError::Newer { .. } => (Exit::Usage, "newer_format"),

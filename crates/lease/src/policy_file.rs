@@ -28,6 +28,8 @@ pub enum PolicyError {
         path: PathBuf,
         /// What is wrong, with line and column.
         what: String,
+        /// The key that was probably meant.
+        meant: Option<String>,
     },
 }
 
@@ -36,7 +38,8 @@ impl PolicyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => Some("name another one: --policy FILE".into()),
-            Self::Unusable { .. } => {
+            Self::Unusable { meant: Some(meant), .. } => Some(format!("did you mean `{meant}`?")),
+            Self::Unusable { meant: None, .. } => {
                 Some("keys are: case, ttl, grace, history, and tree, read, ttl under [lanes.NAME]".into())
             }
         }
@@ -49,17 +52,54 @@ impl PolicyError {
 ///
 /// [`PolicyError`], also for unknown keys: a rule that is silently not applied is worse than none.
 pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-    let unusable = |what: String| PolicyError::Unusable { path: path.to_owned(), what };
+    let unusable = |what: String| PolicyError::Unusable { path: path.to_owned(), what, meant: None };
     let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(unreadable)?;
     if bytes.len() > POLICY_BYTES_MAX {
         return Err(unusable(format!("it has {} bytes; the limit is {POLICY_BYTES_MAX}", bytes.len())));
     }
     let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
-    let policy: Policy =
-        toml::from_str(&text).map_err(|error| unusable(error.to_string().trim_end().to_owned()))?;
+    let policy: Policy = toml::from_str(&text).map_err(|error| PolicyError::Unusable {
+        path: path.to_owned(),
+        what: in_one_line(&text, &error),
+        meant: meant(error.message()),
+    })?;
     check(&policy).map_err(unusable)?;
     Ok(policy)
+}
+
+/// Where it is wrong and how, without the drawing.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim_end();
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return message.to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {message}")
+}
+
+/// Of the words that were expected, the one that is nearest to the word that is there, if it is near.
+fn meant(message: &str) -> Option<String> {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let there = words.next()?;
+    let (distance, meant) = words.map(|word| (distance(there, word), word)).min()?;
+    (distance * 3 <= there.chars().count().max(3)).then(|| meant.to_owned())
+}
+
+/// How many characters must be put in, taken out or replaced to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, in_a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &in_b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(in_a != in_b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 fn check(policy: &Policy) -> Result<(), String> {
@@ -98,6 +138,22 @@ mod tests {
         assert_eq!(policy.ttl, Some(Span::from_s(600)));
         assert_eq!(policy.lanes.len(), 1);
         assert_eq!(load_text("").unwrap(), Policy::default());
+    }
+
+    #[test]
+    fn the_nearest_key_is_offered() {
+        for (there, expected, offered) in [
+            ("tll", "`lanes`, `ttl`", Some("ttl")),
+            ("lane", "`lanes`, `case`", Some("lanes")),
+            ("histroy", "`grace`, `history`", Some("history")),
+            ("zzz", "`ttl`", None),
+            ("upper", "`fold` or `exact`", None),
+        ] {
+            let message = format!("unknown field `{there}`, expected one of {expected}");
+            assert_eq!(meant(&message).as_deref(), offered, "{there}");
+        }
+        assert_eq!(meant("key with no value"), None);
+        assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A pid alone proves nothing: it is reused within milliseconds, counts only inside its pid namespace and dies
 //! with the boot. An identity is therefore pid, start time, boot, pid namespace and host, and a probe answers
-//! `no` only with a proof. The conclusion is the pure function [`judge`]; this module only looks.
+//! `no` only with a proof. The conclusion is the pure function [`judge()`]; this module only looks.
 //!
 //! What no probe can see: clones of one running virtual machine (a restored snapshot) share every part of an
 //! identity. Nothing in the journal's safety rests on a probe.
@@ -162,7 +162,7 @@ pub fn parent() -> Result<ProcessIdentity, ProcessError> {
     if rustix::process::getppid() == Some(before) { found } else { Err(ProcessError::NoParent) }
 }
 
-/// Looks at `process` and says whether it lives; [`judge`] lists every row.
+/// Looks at `process` and says whether it lives; [`judge()`] lists every row.
 ///
 /// One system call for a process that is gone, four for one that is there, none for another place; beyond those,
 /// [`Here`] and the check of `/proc` are read once.
@@ -170,7 +170,7 @@ pub fn probe(process: &ProcessIdentity, here: &Here) -> ProcessReport {
     judge(process, &look(process, here))
 }
 
-/// The thin reader in front of [`judge`].
+/// The thin reader in front of [`judge()`].
 fn look<'here>(process: &ProcessIdentity, here: &'here Here) -> Seen<'here> {
     let mut seen = Seen {
         host: here.host(),

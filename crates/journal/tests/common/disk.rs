@@ -174,6 +174,15 @@ impl MemDisk {
         self.inner().sync_names();
     }
 
+    /// Changes the bytes of a file that stays the same file: rot.
+    pub(crate) fn overwrite(&self, name: &Name, bytes: &[u8]) {
+        let mut inner = self.inner();
+        let number = inner.names[name];
+        let inode = inner.inodes.get_mut(&number).expect("a name has a file");
+        inode.bytes = bytes.to_vec();
+        inode.synced = bytes.len();
+    }
+
     /// Takes a file away: a hand from outside.
     pub(crate) fn take(&self, name: &Name) {
         let mut inner = self.inner();

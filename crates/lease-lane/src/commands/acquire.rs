@@ -70,12 +70,12 @@ pub(super) fn policy_of(context: &Context, root: &RootDir) -> Result<Policy, Fai
 /// How long to wait. `--wait` may stand alone before the lane: what is no duration then is the lane.
 fn wait_of(args: &mut args::Acquire) -> Result<Option<Duration>, Failure> {
     let Some(text) = args.wait.take() else { return Ok(None) };
-    if text.is_empty() {
+    if text == "forever" {
         return Ok(Some(Duration::from_millis(Span::MAX.as_ms())));
     }
     match Span::parse(&text) {
         Ok(span) => Ok(Some(Duration::from_millis(span.as_ms()))),
-        Err(_) if args.lane.is_none() && !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+        Err(_) if args.lane.is_none() && text.starts_with(|c: char| !c.is_ascii_digit() && c != '-') => {
             args.lane = Some(text);
             Ok(Some(Duration::from_millis(Span::MAX.as_ms())))
         }
@@ -116,8 +116,10 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
 }
 
 pub(super) fn lane_name(name: &str) -> Result<LaneName, Failure> {
-    LaneName::new(name)
-        .map_err(|error| Failure::usage(format!("the lane's name cannot be used: {error}"), None))
+    LaneName::new(name).map_err(|error| {
+        let hint = "any text of 1 to 256 bytes names a lane; see those that are held: lease-lane live";
+        Failure::usage(format!("the lane's name cannot be used: {error}"), Some(hint.into()))
+    })
 }
 
 fn text<const MAX: usize>(flag: &str, given: Option<&str>) -> Result<Option<Text<MAX>>, Failure> {

@@ -70,7 +70,7 @@ impl Here {
     ///
     /// Two containers may share a nodename, two clones of one image a machine id; both together are rare, and
     /// nothing in the journal's safety rests on it. Without the second half two places of equal nodename cannot
-    /// be told apart: [`judge`](super::judge) then trusts the boot id only as far as it goes.
+    /// be told apart: [`judge`](super::judge()) then trusts the boot id only as far as it goes.
     pub fn host(&self) -> &str {
         self.host.get_or_init(|| {
             let mut buffer = [0_u8; 64];

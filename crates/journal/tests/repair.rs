@@ -1,0 +1,513 @@
+//! Going on after damage: nothing that a lost record may have granted can be had by anybody else.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use arbiter::evidence::Evidence;
+use arbiter::lease::Lease;
+use arbiter::seq::Seq;
+use arbiter::verdict::Verdict;
+use common::disk::{EIO, Fault, Keep, MemDisk};
+use common::turns::play;
+use common::{
+    Client, Rng, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, time,
+    writing,
+};
+use journal::JournalError;
+use journal::disk::{Access, Dir};
+use journal::history::{self, survey};
+use journal::repair::{self, REPAIR_OWNER};
+use journal::segment;
+use journal::state::State;
+use journal::store::{FileStore, Store};
+
+/// A store whose active segment has a root with leases in it, then grants, a release and a refusal.
+struct Before {
+    disk: MemDisk,
+    active: Seq,
+    head: Seq,
+    state: State,
+}
+
+fn before() -> Before {
+    let disk = MemDisk::new();
+    let mut ann = Client::new(disk.process(), "ann");
+    ann.acquire(1, "old", &["old/**"]).expect("sound");
+    for n in 2..4 {
+        ann.store.seal(writing(n)).expect("sound");
+        ann.acquire(n, &format!("l{n}"), &[&format!("l{n}/**")]).expect("sound");
+    }
+    for n in 5..8 {
+        ann.acquire(n, &format!("l{n}"), &[&format!("l{n}/**"), &format!("lock://l{n}")]).expect("sound");
+    }
+    ann.acquire(8, "refused", &["l5/x"]).expect("sound");
+    let state = load(disk.process()).expect("sound");
+    let given_back = state.live.in_lane(&common::lane("l5")).expect("it lives").clone();
+    ann.write(9, &[release_of(&given_back)]).expect("sound");
+    ann.acquire(10, "l10", &["l10/**"]).expect("sound");
+    let mut store = FileStore::new(disk.process(), Access::Read);
+    let state = store.load().expect("sound").expect("begun").clone();
+    let (active, head) = (store.segment().expect("loaded").root, store.head().expect("loaded").seq);
+    // Long enough ago that all of it is on the disk, the marks too.
+    Before { disk: disk.power_cut(Keep::All), active, head, state }
+}
+
+impl Before {
+    fn lines(&self) -> Vec<String> {
+        let bytes = self.disk.bytes(&segment::name(self.active)).expect("there");
+        String::from_utf8(bytes).expect("text").split_inclusive('\n').map(str::to_owned).collect()
+    }
+
+    fn with_active(&self, bytes: &[u8]) -> MemDisk {
+        let disk = self.disk.copy();
+        disk.put(&segment::name(self.active), bytes);
+        disk
+    }
+
+    /// Every class of damage that the active segment can have.
+    fn damaged(&self) -> BTreeMap<String, MemDisk> {
+        let lines = self.lines();
+        let text = lines.concat();
+        let mut all = BTreeMap::new();
+        let mut at = 0;
+        for (i, line) in lines.iter().enumerate() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at + line.len() / 2] ^= 1;
+            all.insert(format!("a bit flipped in line {i}"), self.with_active(&bytes));
+            let mut bytes = text.clone().into_bytes();
+            bytes[at + 3] ^= 1;
+            all.insert(format!("a bit flipped in the first key of line {i}"), self.with_active(&bytes));
+            if i + 1 < lines.len() {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at + line.len() - 1] ^= 1;
+                all.insert(format!("the newline of line {i} flipped"), self.with_active(&bytes));
+            }
+            let mut bytes = text.clone().into_bytes();
+            bytes[at..at + line.len() - 1].fill(0);
+            all.insert(format!("line {i} lost to NULs"), self.with_active(&bytes));
+            let mut dropped = lines.clone();
+            dropped.remove(i);
+            all.insert(format!("line {i} dropped"), self.with_active(dropped.concat().as_bytes()));
+            if i > 0 {
+                all.insert(
+                    format!("the end cut off before line {i}"),
+                    self.with_active(&text.as_bytes()[..at]),
+                );
+                all.insert(
+                    format!("the end cut off within line {i}"),
+                    self.with_active(&text.as_bytes()[..at + 30]),
+                );
+            }
+            if line.contains("\"op\":\"RELEASE\"") {
+                let mut edited = lines.clone();
+                edited[i] = forged(line, "\"lane\":\"l5\"", "\"lane\":\"l6\"");
+                all.insert("a release edited".into(), self.with_active(edited.concat().as_bytes()));
+            }
+            at += line.len();
+        }
+        let mut swapped = lines.clone();
+        swapped.swap(1, 3);
+        all.insert("two lines swapped".into(), self.with_active(swapped.concat().as_bytes()));
+        all.insert("all bytes gone".into(), self.with_active(b""));
+        all.insert("all bytes garbage".into(), self.with_active(&[b'x'; 4000]));
+        let gone = self.disk.copy();
+        gone.take(&segment::name(self.active));
+        all.insert("the file gone".into(), gone);
+        all
+    }
+
+    /// What must hold after a repair of the active segment.
+    fn check(&self, disk: &MemDisk, at: &str) -> State {
+        let mut store = FileStore::new(disk.process(), Access::Read);
+        let state = store.load().unwrap_or_else(|error| panic!("{at}: {error}")).expect("begun").clone();
+        assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "{at}");
+        let hold = hold_of(&state, at);
+        assert!(
+            hold.lease.get() > self.head.get(),
+            "{at}: the hold is lease {}, records went to {}",
+            hold.lease,
+            self.head
+        );
+        assert!(
+            store.head().expect("loaded").seq > self.head,
+            "{at}: numbers go on above every number given out"
+        );
+        // Whatever was granted, by whatever record, nobody else gets.
+        for lease in self.state.live.iter() {
+            let asked = request(
+                "eve",
+                "another",
+                &lease.tree.entries().iter().map(|e| e.as_str()).collect::<Vec<_>>(),
+            );
+            assert!(refused(&state, &asked), "{at}: {lease} is violated");
+        }
+        for tree in ["anything/**", "l5", "**", "x"] {
+            assert!(refused(&state, &request("eve", "another", &[tree])), "{at}: `{tree}` can be had");
+        }
+        assert!(refused(&state, &request("eve", "locks", &["lock://unheard-of"])), "{at}: a lock can be had");
+        assert!(
+            repair::repair(&disk.process(), &operator(300)).expect("sound").is_none(),
+            "{at}: nothing is left to repair"
+        );
+        state
+    }
+}
+
+fn hold_of(state: &State, at: &str) -> Lease {
+    let holds: Vec<&Lease> = state.live.iter().filter(|lease| lease.owner.as_str() == REPAIR_OWNER).collect();
+    assert_eq!(holds.len(), 1, "{at}: one lease stands in for what is lost");
+    holds[0].clone()
+}
+
+fn refused(state: &State, asked: &arbiter::request::Request) -> bool {
+    let (verdict, _) = decide(state, asked, Evidence::at(clock(200)), time(200));
+    matches!(verdict, Verdict::Refuse(_))
+}
+
+#[test]
+fn after_a_repair_nothing_that_was_lost_can_be_had_whatever_the_damage() {
+    let before = before();
+    for (what, disk) in before.damaged() {
+        let Some(_) = damage_of(load(disk.process())) else {
+            // What the chain and the mark both let pass changes nothing.
+            assert_eq!(
+                load(disk.process()).expect("sound").live,
+                before.state.live,
+                "{what}: a silent change"
+            );
+            continue;
+        };
+        let plan = repair::plan(&disk.process())
+            .expect("the disk works")
+            .unwrap_or_else(|| panic!("{what}: damaged"));
+        assert!(plan.active.is_some(), "{what}");
+        let untouched = disk.everything();
+        assert_eq!(disk.everything(), untouched, "{what}: a plan writes nothing");
+        let done =
+            repair::repair(&disk.process(), &operator(150)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let done = done.expect("damaged").active.expect("active");
+        let state = before.check(&disk, &what);
+        // What was read before the damage lives on under its own numbers, and its holder can give it back.
+        for kept in &done.kept {
+            let lease = state.live.get(kept.lease).unwrap_or_else(|| panic!("{what}: {kept} is not kept"));
+            assert_eq!(
+                (lease.fence, &lease.owner, &lease.tree),
+                (kept.fence, &kept.owner, &kept.tree),
+                "{what}"
+            );
+            assert!(lease.heartbeat_at >= time(150), "{what}: its holder had no chance to beat");
+        }
+        let told = Client::new(disk.process(), "eve").acquire(160, "eve", &["eve/**"]).expect("sound");
+        assert_eq!(told, Told::Refused, "{what}");
+    }
+}
+
+/// Whatever stands before the damage, or can be proven behind it, is no loss: it outlives the hold.
+#[test]
+fn a_grant_that_can_still_be_read_outlives_the_hold() {
+    let before = before();
+    let lines = before.lines();
+    for (what, disk) in before.damaged() {
+        if damage_of(load(disk.process())).is_none() {
+            continue;
+        }
+        let bytes = disk.bytes(&segment::name(before.active)).unwrap_or_default();
+        let readable: Vec<&Lease> = before
+            .state
+            .live
+            .iter()
+            .filter(|lease| {
+                let line = lines.iter().find(|line| line.starts_with(&format!("{{\"seq\":{},", lease.lease)));
+                let line = line.filter(|line| line.contains("ACQUIRE")).unwrap_or(&lines[0]);
+                memchr_find(&bytes, line.trim_end().as_bytes())
+            })
+            .collect();
+        repair::repair(&disk.process(), &operator(150)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let state = load(disk.process()).expect("sound");
+        Client::new(disk.process(), "ann").write(160, &[release_of(&hold_of(&state, &what))]).expect("sound");
+        let state = load(disk.process()).expect("sound");
+        // Only what the mark proves counts; where the mark's own record is lost nothing behind the damage does.
+        let last = lines.last().expect("lines").trim_end().as_bytes();
+        let proven = |lease: &&&Lease| state.live.get(lease.lease).is_some() || memchr_find(&bytes, last);
+        for lease in readable.iter().filter(proven) {
+            let tree: Vec<&str> = lease.tree.entries().iter().map(|entry| entry.as_str()).collect();
+            assert!(
+                refused(&state, &request("eve", "another", &tree)),
+                "{what}: {lease} was readable and is violated"
+            );
+        }
+    }
+}
+
+fn memchr_find(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn a_hold_is_made_although_somebody_took_its_lane_before() {
+    let before = before();
+    let disk = {
+        let disk = before.disk.copy();
+        let mut ann = Client::new(disk.process(), "ann");
+        // A lane of every name that the hold could have.
+        for n in 1..60 {
+            ann.acquire(20 + n, &format!("repair-{n}"), &[&format!("r{n}/**")]).expect("sound");
+        }
+        disk
+    };
+    let bytes = disk.bytes(&segment::name(before.active)).expect("there");
+    let mut lines: Vec<String> =
+        String::from_utf8(bytes).expect("text").split_inclusive('\n').map(str::to_owned).collect();
+    lines.truncate(lines.len() - 1);
+    disk.put(&segment::name(before.active), lines.concat().as_bytes());
+    repair::repair(&disk.process(), &operator(150)).expect("sound").expect("damaged");
+    before.check(&disk, "the lane is taken");
+}
+
+#[test]
+fn a_hold_lives_as_long_as_the_longest_lease_the_policy_grants() {
+    let before = before();
+    let disk = before.disk.copy();
+    let policy: arbiter::policy::Policy =
+        serde_json::from_str(r#"{"lanes":{"slow":{"tree":["slow/**"],"ttl":"9d"}},"ttl":"1h"}"#)
+            .expect("a policy");
+    let op = journal::record::Op::Policy(Box::new(journal::record::PolicyChange { policy }));
+    Client::new(disk.process(), "ann").write(30, &[op]).expect("sound");
+    Client::new(disk.process(), "ann").acquire(31, "slow", &[]).expect("sound");
+    let bytes = disk.bytes(&segment::name(before.active)).expect("there");
+    let cut = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').expect("lines") + 1;
+    disk.put(&segment::name(before.active), &bytes[..cut]);
+    repair::repair(&disk.process(), &operator(150)).expect("sound").expect("damaged");
+    let hold = hold_of(&load(disk.process()).expect("sound"), "policy");
+    assert!(hold.ttl >= arbiter::time::Span::from_s(9 * 24 * 3600), "{}", hold.ttl);
+}
+
+fn few_damaged(before: &Before) -> Vec<(String, MemDisk)> {
+    let wanted = [
+        "a bit flipped in line 0",
+        "a bit flipped in line 3",
+        "a bit flipped in the first key of line 6",
+        "line 2 dropped",
+        "the end cut off before line 5",
+        "the newline of line 2 flipped",
+        "all bytes gone",
+        "the file gone",
+    ];
+    before.damaged().into_iter().filter(|(what, _)| wanted.contains(&what.as_str())).collect()
+}
+
+#[test]
+fn a_repair_that_dies_before_any_disk_call_is_finished_by_the_next_one() {
+    let before = before();
+    let few = few_damaged(&before);
+    assert_eq!(few.len(), 8);
+    for (what, damaged) in few {
+        for cut in [None, Some(0), Some(2)] {
+            for n in 0.. {
+                let disk = damaged.copy();
+                let mine = disk.process();
+                mine.fault_at(n, Fault::Die);
+                let done = repair::repair(&mine, &operator(150)).is_ok();
+                let mut rng = Rng::new(n as u64 * 7 + cut.unwrap_or(0));
+                let disk = match cut {
+                    None => disk,
+                    Some(0) => disk.power_cut(Keep::Nothing),
+                    Some(_) => disk.power_cut(Keep::Some(&mut rng)),
+                };
+                let at = format!("{what}, died before call {n}, power cut {cut:?}: {:?}", mine.log().last());
+                // In between nothing is granted.
+                match Client::new(disk.process(), "eve").acquire(155, "eve", &["l7/**"]) {
+                    Ok(Told::Refused) | Err(JournalError::Damaged(_)) => {}
+                    told => panic!("{at}: {told:?}"),
+                }
+                repair::repair(&disk.process(), &operator(160))
+                    .unwrap_or_else(|error| panic!("{at}: {error}"));
+                before.check(&disk, &at);
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_repair_in_which_any_disk_call_fails_is_finished_by_the_next_one() {
+    let before = before();
+    for (what, damaged) in few_damaged(&before) {
+        for fault in [Fault::Error(EIO), Fault::Late(EIO)] {
+            for n in 0.. {
+                let disk = damaged.copy();
+                let mine = disk.process();
+                mine.fault_at(n, fault.clone());
+                let _told = repair::repair(&mine, &operator(150));
+                let at = format!("{what}, call {n} met {fault:?}: {:?}", mine.log().get(n));
+                repair::repair(&disk.process(), &operator(160))
+                    .unwrap_or_else(|error| panic!("{at}: {error}"));
+                before.check(&disk, &at);
+                if mine.calls() <= n {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_repairs_at_once_make_one_successor() {
+    let before = before();
+    for (what, damaged) in few_damaged(&before) {
+        for seed in 0..30 {
+            let disk = damaged.copy();
+            let told = play(seed, &disk, 3, |number, mine| {
+                repair::repair(&mine, &operator(150 + number as u64)).map(|_| ())
+            });
+            let at = format!("{what}, seed {seed}");
+            for told in told {
+                told.unwrap_or_else(|error| panic!("{at}: {error}"));
+            }
+            before.check(&disk, &at);
+            let later = history::roots(&disk.process()).expect("the disk works");
+            let later: Vec<_> = later.into_iter().filter(|root| *root > before.active).collect();
+            assert_eq!(later.len(), 1, "{at}: {later:?}");
+        }
+    }
+}
+
+#[test]
+fn who_slept_at_the_damaged_segment_through_its_repair_is_told_no() {
+    let before = before();
+    for (what, damaged) in few_damaged(&before) {
+        for k in 0..6 {
+            // The sleeper loaded before the damage came.
+            let disk = before.disk.copy();
+            let mine = disk.process();
+            let mut sleeper = Client::new(mine.clone(), "ann");
+            sleeper.store.prepare(writing(140)).expect("sound");
+            let name = segment::name(before.active);
+            let (other, bytes) = (disk.process(), damaged.bytes(&name));
+            mine.before(k, move || {
+                // Damage in place: the file stays the same file.
+                match bytes {
+                    Some(bytes) => other.overwrite(&name, &bytes),
+                    None => other.take(&name),
+                }
+                repair::repair(&other, &operator(150)).expect("sound");
+            });
+            let told = sleeper.acquire_as_loaded(151, "late", &["late/**"]);
+            let at = format!("{what}, slept before call {k}: {told:?}");
+            let state = load(disk.process()).unwrap_or_else(|error| panic!("{at}: {error}"));
+            match told {
+                // What was acknowledged before the damage came lives, or is among what the hold stands in for.
+                Ok(Told::Granted(_)) => assert!(refused(&state, &request("eve", "x", &["late/**"])), "{at}"),
+                Ok(Told::Lost) | Err(JournalError::Damaged(_)) => {}
+                _ => panic!("{at}"),
+            }
+            if k == 0 {
+                assert!(!lanes(&state).contains(&"late".to_owned()), "{at}: nobody was told so");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_segment_of_the_history_is_moved_aside_and_the_present_stays() {
+    let before = before();
+    let roots = history::roots(&before.disk.process()).expect("the disk works");
+    assert_eq!(roots.len(), 3);
+    for &root in &roots[..2] {
+        let whole = before.disk.bytes(&segment::name(root)).expect("there");
+        let mut flipped = whole.clone();
+        flipped[40] ^= 1;
+        let cut = whole[..whole.len() - 1].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        for (what, bytes) in
+            [("flipped", Some(flipped)), ("cut", Some(whole[..cut].to_vec())), ("gone", None)]
+        {
+            let at = format!("segment {root} {what}");
+            let disk = before.disk.copy();
+            match bytes {
+                Some(bytes) => disk.put(&segment::name(root), &bytes),
+                None => disk.take(&segment::name(root)),
+            }
+            if survey(&disk.process()).expect("the disk works").damage.is_empty() {
+                // The oldest one may be gone: so it is after pruning.
+                assert_eq!((root, what), (roots[0], "gone"), "{at}");
+                continue;
+            }
+            for n in 0..60 {
+                let disk = disk.copy();
+                let mine = disk.process();
+                mine.fault_at(n, Fault::Die);
+                let done = repair::repair(&mine, &operator(150)).is_ok();
+                repair::repair(&disk.process(), &operator(151))
+                    .unwrap_or_else(|error| panic!("{at}, died at {n}: {error}"));
+                assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "{at}, died at {n}");
+                let state = load(disk.process()).expect("the present is sound");
+                assert_eq!(state.live, before.state.live, "{at}, died at {n}");
+                assert_eq!(state.counters.repairs, 1, "{at}, died at {n}: the loss is on record, once");
+                assert!(
+                    disk.files(Dir::Journal).contains(&segment::name(before.active).file),
+                    "{at}, died at {n}"
+                );
+                assert!(
+                    repair::repair(&disk.process(), &operator(152)).expect("sound").is_none(),
+                    "{at}, died at {n}"
+                );
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_major_version_is_not_repaired() {
+    let before = before();
+    let disk = MemDisk::new();
+    let root = before.disk.bytes(&segment::name(Seq::FIRST)).expect("there");
+    let root = String::from_utf8(root).expect("text");
+    let root = root.lines().next().expect("a line");
+    for newer in [forged(root, "\"format\":\"1.0\"", "\"format\":\"2.0\""), {
+        let moved = forged(root, "\"format\":\"1.0\"", "\"format\":\"2.0\"");
+        forged(moved.trim_end(), "\"leases\":[]", "\"leases\":{}")
+    }] {
+        disk.put(&segment::name(Seq::FIRST), newer.as_bytes());
+        let untouched = disk.everything();
+        let told = Client::new(disk.process(), "ann").acquire(1, "l", &["l/**"]);
+        assert!(matches!(told, Err(JournalError::Newer { .. })), "{told:?}");
+        // Damage behind its root does not make it ours either.
+        disk.put(&segment::name(Seq::FIRST), format!("{newer}garbage\n").as_bytes());
+        let told = repair::repair(&disk.process(), &operator(150));
+        assert!(matches!(told, Err(JournalError::Newer { .. })), "{told:?}");
+        disk.put(&segment::name(Seq::FIRST), newer.as_bytes());
+        assert_eq!(disk.everything(), untouched);
+    }
+}
+
+#[test]
+fn a_store_may_be_damaged_and_repaired_again_and_again() {
+    let before = before();
+    let disk = before.disk.copy();
+    let mut last = before.head;
+    for n in 0..5u64 {
+        let active = *history::roots(&disk.process()).expect("the disk works").last().expect("one");
+        let mut bytes = disk.bytes(&segment::name(active)).expect("there");
+        let at = bytes.len() / 2;
+        bytes[at] ^= 4;
+        disk.put(&segment::name(active), &bytes);
+        assert!(damage_of(load(disk.process())).is_some(), "round {n}");
+        repair::repair(&disk.process(), &operator(150 + n)).expect("sound").expect("damaged");
+        let mut store = FileStore::new(disk.process(), Access::Read);
+        let state = store.load().expect("sound").expect("begun").clone();
+        let head = store.head().expect("loaded").seq;
+        assert!(head > last, "round {n}");
+        last = head;
+        for lease in before.state.live.iter().filter(|lease| lease.lane.as_str() == "old") {
+            let tree: Vec<&str> = lease.tree.entries().iter().map(|entry| entry.as_str()).collect();
+            assert!(refused(&state, &request("eve", "another", &tree)), "round {n}");
+        }
+        assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "round {n}");
+    }
+}
