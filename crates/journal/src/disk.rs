@@ -39,6 +39,9 @@ impl Dir {
     }
 }
 
+/// How the names of files begin that are on their way to their own name.
+pub const TEMPORARY: &str = "tmp-";
+
 /// A file of the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {

@@ -41,7 +41,7 @@ type Name = (u64, Crc);
 /// What a segment's bytes come to: the valid records and the chain.
 fn fold(root: u64, bytes: &[u8]) -> Result<(Vec<Name>, Chain), String> {
     let mut valid = Vec::new();
-    let mut chain = Chain::new("segment", Seq::new(root).unwrap());
+    let mut chain = Chain::new("segment", Seq::new(root).expect("as the model made it"));
     let fed = chain.feed(bytes, |record| {
         valid.push((record.frame.seq.get(), record.frame.crc));
         Ok(if record.frame.op == "CHECKPOINT" { Flow::Seals } else { Flow::Goes })
@@ -50,7 +50,7 @@ fn fold(root: u64, bytes: &[u8]) -> Result<(Vec<Name>, Chain), String> {
 }
 
 fn record(seq: Seq, prev: Crc, nonce: u64, seal: bool, body: &str) -> (String, Crc) {
-    let ts = Timestamp::parse("2026-11-21T07:31:11.123Z").unwrap();
+    let ts = Timestamp::parse("2026-11-21T07:31:11.123Z").expect("as the model made it");
     encode(Stamp { seq, ts, nonce, prev }, if seal { "CHECKPOINT" } else { "NOTE" }, body)
 }
 
@@ -97,10 +97,13 @@ impl World {
             At::Writes { segment, blob, batch } => {
                 let bytes = &mut self.segments[segment].1;
                 if chance.percent(12) {
-                    let cut = usize::try_from(chance.below(blob.len() as u64)).unwrap();
+                    let cut = usize::try_from(chance.below(blob.len() as u64)).expect("as the model made it");
                     bytes.extend_from_slice(&blob[..cut]);
                     if chance.percent(33) && !blob[..cut].ends_with(b"\n") {
-                        bytes.extend(std::iter::repeat_n(0, usize::try_from(chance.below(40)).unwrap()));
+                        bytes.extend(std::iter::repeat_n(
+                            0,
+                            usize::try_from(chance.below(40)).expect("as the model made it"),
+                        ));
                     }
                     self.torn += 1;
                     At::Start
@@ -128,13 +131,13 @@ impl World {
 
     fn decide(&mut self, segment: usize, bytes: &[u8], chance: &mut Chance) -> Result<At, String> {
         let (_, chain) = fold(self.segments[segment].0, bytes)?;
-        let Head { mut seq, mut crc, .. } = chain.head().unwrap();
+        let Head { mut seq, mut crc, .. } = chain.head().expect("as the model made it");
         if chain.is_sealed() {
             let end = format!(",\"crc\":\"{crc}\"}}");
             let lines = String::from_utf8_lossy(bytes).into_owned();
-            let end = lines.find(&end).unwrap() + end.len();
-            let begin = lines[..end].rfind("{\"seq\":").unwrap();
-            let seal = lines[begin..end].as_bytes().to_vec();
+            let end = lines.find(&end).expect("as the model made it") + end.len();
+            let begin = lines[..end].rfind("{\"seq\":").expect("as the model made it");
+            let seal = lines.as_bytes()[begin..end].to_vec();
             return Ok(At::Rotates { segment, seal, next: seq.get() });
         }
         let count = 1 + chance.below(3);
@@ -144,9 +147,9 @@ impl World {
         self.nonce += 1;
         for n in 0..count {
             let texts = ["x", "~", "}~", "a\\nb", "\u{2028}", "{\\\"seq\\\":1"];
-            let text = texts[usize::try_from(chance.below(6)).unwrap()];
+            let text = texts[usize::try_from(chance.below(6)).expect("as the model made it")];
             let body = format!("{{\"n\":{n},\"inner\":{{\"seq\":{n}}},\"text\":\"{text}\"}}");
-            seq = seq.next().unwrap();
+            seq = seq.next().expect("as the model made it");
             let (line, its) = record(seq, crc, self.nonce, seals && n + 1 == count, &body);
             crc = its;
             blob.extend_from_slice(line.as_bytes());
@@ -183,14 +186,14 @@ fn run(seed: u64) -> Result<World, String> {
     let mut clients: Vec<Option<At>> = (0..CLIENTS).map(|_| Some(At::Start)).collect();
     let mut asleep = [0; CLIENTS];
     for time in 0..STEPS {
-        let who = usize::try_from(chance.below(CLIENTS as u64)).unwrap();
+        let who = usize::try_from(chance.below(CLIENTS as u64)).expect("as the model made it");
         if asleep[who] > time {
             continue;
         }
         if chance.percent(6) {
             asleep[who] = time + chance.below(60);
         }
-        let at = clients[who].take().unwrap();
+        let at = clients[who].take().expect("as the model made it");
         clients[who] = Some(world.step(at, &mut chance)?);
     }
     world.order()?;
@@ -221,8 +224,8 @@ fn no_damage_of_acknowledged_records_changes_the_outcome_in_silence() {
     for seed in (0..SEEDS).step_by(20) {
         let world = run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         let Some((mark_seq, mark_crc)) = world.mark else { continue };
-        let (root, good) = world.segments.last().unwrap();
-        let (want, _) = fold(*root, good).unwrap();
+        let (root, good) = world.segments.last().expect("as the model made it");
+        let (want, _) = fold(*root, good).expect("as the model made it");
         for copy in damaged_copies(good, &world.acknowledged) {
             tried += 1;
             match fold(*root, &copy) {

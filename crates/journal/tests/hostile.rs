@@ -69,7 +69,7 @@ fn a_line_of_64_mib_of_garbage_is_damage_in_bounded_time() {
         b"\0{\"seq\"",
         b"{\"seq\":1",
     ];
-    let bytes_max = if cfg!(debug_assertions) { 8 << 20 } else { 64 << 20 };
+    let bytes_max = if cfg!(debug_assertions) { 1 << 20 } else { 64 << 20 };
     for filler in fillers {
         let shown = String::from_utf8_lossy(filler).into_owned();
         for begin in [&b""[..], b"{\"seq\":2,\"ts\":"] {
@@ -174,9 +174,8 @@ fn a_repeated_known_field_is_damage_and_a_repeated_unknown_one_is_not_read() {
     assert!(read_behind_root(&record("SPAWN", format!("{spawn},\"new\":1,\"new\":2").as_bytes())).is_ok());
     for repeated in ["lane", "owner", "request", "evidence", "verdict"] {
         let line = grant_line();
-        let at = line.find(&format!(",\"{repeated}\":")).expect("a field");
-        let copy = format!(",\"{repeated}\":\"again\"");
-        let twice = forged(line.trim_end(), &line[at..=at + 2], &format!("{copy}{}", &line[at..=at + 2]));
+        let key = format!(",\"{repeated}\":");
+        let twice = forged(line.trim_end(), &key, &format!("{key}\"again\"{key}"));
         let damage = read_behind_root(twice.as_bytes()).expect_err(repeated);
         assert!(damage.what.contains("ACQUIRE"), "{damage}");
     }

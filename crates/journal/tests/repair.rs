@@ -138,7 +138,7 @@ impl Before {
             let asked = request(
                 "eve",
                 "another",
-                &lease.tree.entries().iter().map(|e| e.as_str()).collect::<Vec<_>>(),
+                &lease.tree.entries().iter().map(arbiter::region::Entry::as_str).collect::<Vec<_>>(),
             );
             assert!(refused(&state, &asked), "{at}: {lease} is violated");
         }
@@ -231,7 +231,7 @@ fn a_grant_that_can_still_be_read_outlives_the_hold() {
         let last = lines.last().expect("lines").trim_end().as_bytes();
         let proven = |lease: &&&Lease| state.live.get(lease.lease).is_some() || memchr_find(&bytes, last);
         for lease in readable.iter().filter(proven) {
-            let tree: Vec<&str> = lease.tree.entries().iter().map(|entry| entry.as_str()).collect();
+            let tree: Vec<&str> = lease.tree.entries().iter().map(arbiter::region::Entry::as_str).collect();
             assert!(
                 refused(&state, &request("eve", "another", &tree)),
                 "{what}: {lease} was readable and is violated"
@@ -505,7 +505,7 @@ fn a_store_may_be_damaged_and_repaired_again_and_again() {
         assert!(head > last, "round {n}");
         last = head;
         for lease in before.state.live.iter().filter(|lease| lease.lane.as_str() == "old") {
-            let tree: Vec<&str> = lease.tree.entries().iter().map(|entry| entry.as_str()).collect();
+            let tree: Vec<&str> = lease.tree.entries().iter().map(arbiter::region::Entry::as_str).collect();
             assert!(refused(&state, &request("eve", "another", &tree)), "round {n}");
         }
         assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "round {n}");

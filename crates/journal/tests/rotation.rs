@@ -153,7 +153,7 @@ fn any_disk_call_of_a_rotation_may_fail_with_or_without_having_done_its_work() {
                 mine.fault_at(n, fault.clone());
                 let acked = script(&mine);
                 let at = format!("call {n} met {fault:?}, power cut: {cut}: {:?}", mine.log().get(n));
-                let lost = |call: &String| call.starts_with("sync ") && !call.ends_with("/");
+                let lost = |call: &String| call.starts_with("sync ") && !call.ends_with('/');
                 if cut && mine.log().get(n).is_some_and(lost) {
                     // What a failed sync lost may surface as a hole under records that were acknowledged later.
                     // Then it is damage, or everything acknowledged is there: never a silent loss.

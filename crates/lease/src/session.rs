@@ -18,7 +18,7 @@ use arbiter::name::OwnerName;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 use journal::JournalError;
-use journal::disk::{Access, RealDisk};
+use journal::disk::{Access, Dir, Disk, Name, RealDisk, TEMPORARY};
 use journal::history::{self, Keep};
 use journal::record::Op;
 use journal::state::State;
@@ -154,8 +154,22 @@ impl<'d> Session<'d> {
             let keep =
                 self.store.segment().map_or(Keep::All, |segment| Keep::by_policy(&segment.state.policy));
             history::prune(&self.disk, keep, writing.ts)?;
+            if !guard.is_bypass() {
+                self.sweep_strays()?;
+            }
         }
         drop(guard);
+        Ok(())
+    }
+
+    /// Removes what callers left behind that were killed while they replaced a file. In this directory that is the
+    /// mutex, which is ours now, and the hint, which may fail to be raised.
+    fn sweep_strays(&self) -> Result<(), JournalError> {
+        for file in self.disk.list(Dir::Top)? {
+            if file.starts_with(TEMPORARY) {
+                self.disk.remove(&Name::new(Dir::Top, file))?;
+            }
+        }
         Ok(())
     }
 

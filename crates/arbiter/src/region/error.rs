@@ -60,7 +60,7 @@ impl PatternError {
                     shown(scheme)
                 ));
             }
-            Kind::PoolNotDeclared => "a pool needs a policy that declares it: `[pools.NAME] capacity = N`",
+            Kind::PoolNotDeclared => "no policy declares it; a resource for one holder is `lock://NAME`",
             Kind::LockNameTooLong { .. } => "shorten the name",
             Kind::NotLiteral { .. } => "only leading components without wildcards can be replaced",
             Kind::NotAName => "a component is not empty, not `.` or `..`, and holds no `/`",

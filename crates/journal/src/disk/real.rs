@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Access, Dir, Disk, DiskError, Durability, Name, Published};
+use super::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -105,7 +105,7 @@ impl RealDisk {
             return Ok(fd.as_fd());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = self.path.join(dir.as_str());
+        let path = self.dir_path(dir);
         let opened = match dir {
             Dir::Top => fs::openat(fs::CWD, &self.path, flags, Mode::empty()),
             _ => fs::openat(self.enter(Dir::Top)?, dir.as_str(), flags, Mode::empty()),
@@ -125,7 +125,7 @@ impl RealDisk {
     fn enter_or_make(&self, dir: Dir) -> Result<BorrowedFd<'_>, DiskError> {
         match self.enter(dir) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound && dir != Dir::Top => {
-                make_dir(self.enter(Dir::Top)?, Path::new(dir.as_str()), &self.path.join(dir.as_str()))?;
+                make_dir(self.enter(Dir::Top)?, Path::new(dir.as_str()), &self.dir_path(dir))?;
                 self.enter(dir)
             }
             entered => entered,
@@ -192,7 +192,7 @@ impl RealDisk {
         let mut random = [0u8; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| self.failed("name a temporary file for", name, errno))?;
-        let temporary = format!("tmp-{:016x}", u64::from_le_bytes(random));
+        let temporary = format!("{TEMPORARY}{:016x}", u64::from_le_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
         let fd = fs::openat(dir, &*temporary, flags, FILE_MODE)
             .map_err(|errno| self.failed("make", name, errno))?;
@@ -220,6 +220,14 @@ impl RealDisk {
             fs::fsync(&aside.fd).map_err(|errno| self.failed("sync", name, errno))?;
         }
         Ok(aside)
+    }
+
+    /// Without a slash at its end, which would have a link followed.
+    fn dir_path(&self, dir: Dir) -> PathBuf {
+        match dir {
+            Dir::Top => self.path.clone(),
+            _ => self.path.join(dir.as_str()),
+        }
     }
 
     fn full(&self, name: &Name) -> PathBuf {
@@ -384,13 +392,13 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
-        let path = || self.path.join(dir.as_str());
+        let path = || self.dir_path(dir);
         fs::fsync(self.enter(dir)?).map_err(|errno| failed("sync the directory", &path(), errno.into()))
     }
 
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
         let Some(fd) = self.enter_if_there(dir)? else { return Ok(Vec::new()) };
-        let wrong = |errno: Errno| failed("list", &self.path.join(dir.as_str()), errno.into());
+        let wrong = |errno: Errno| failed("list", &self.dir_path(dir), errno.into());
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(fd).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;

@@ -252,9 +252,9 @@ impl MemDisk {
         }
     }
 
-    fn late(fault: Option<Fault>, what: &'static str, name: &Name) -> Result<(), DiskError> {
+    fn late(fault: Option<&Fault>, what: &'static str, name: &Name) -> Result<(), DiskError> {
         match fault {
-            Some(Fault::Late(errno)) => Err(wrong(what, name, errno)),
+            Some(Fault::Late(errno)) => Err(wrong(what, name, *errno)),
             _ => Ok(()),
         }
     }
@@ -315,7 +315,7 @@ impl Disk for MemDisk {
             }
             _ => there.extend_from_slice(bytes),
         }
-        MemDisk::late(fault, "append", name)?;
+        MemDisk::late(fault.as_ref(), "append", name)?;
         Ok(bytes.len())
     }
 
@@ -330,7 +330,7 @@ impl Disk for MemDisk {
                 inode.lost.push(unsynced);
                 Err(wrong("sync", name, errno))
             }
-            fault => MemDisk::late(fault, "sync", name),
+            fault => MemDisk::late(fault.as_ref(), "sync", name),
         }
     }
 
@@ -349,7 +349,7 @@ impl Disk for MemDisk {
             inner.make(name, bytes, synced);
             Published::Created
         };
-        MemDisk::late(fault, "publish", name)?;
+        MemDisk::late(fault.as_ref(), "publish", name)?;
         if synced {
             inner.sync_names();
         }
@@ -359,7 +359,7 @@ impl Disk for MemDisk {
     fn replace(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
         let fault = self.step("replace", name)?;
         self.inner().make(name, bytes, false);
-        MemDisk::late(fault, "replace", name)
+        MemDisk::late(fault.as_ref(), "replace", name)
     }
 
     fn append_or_create(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
@@ -381,7 +381,7 @@ impl Disk for MemDisk {
         if taken < bytes.len() {
             return Err(wrong("append to", name, ENOSPC));
         }
-        MemDisk::late(fault, "append to", name)
+        MemDisk::late(fault.as_ref(), "append to", name)
     }
 
     fn rename(&self, from: &Name, to: &Name) -> Result<(), DiskError> {
@@ -394,7 +394,7 @@ impl Disk for MemDisk {
         inner.names.insert(to.clone(), number);
         let names = inner.names.clone();
         inner.pasts.push(names);
-        MemDisk::late(fault, "rename", from)?;
+        MemDisk::late(fault.as_ref(), "rename", from)?;
         inner.sync_names();
         Ok(())
     }
@@ -406,13 +406,13 @@ impl Disk for MemDisk {
             let names = inner.names.clone();
             inner.pasts.push(names);
         }
-        MemDisk::late(fault, "remove", name)
+        MemDisk::late(fault.as_ref(), "remove", name)
     }
 
     fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
         let name = Name::new(dir, "");
         let fault = self.step("sync_dir", &name)?;
-        MemDisk::late(fault, "sync_dir", &name)?;
+        MemDisk::late(fault.as_ref(), "sync_dir", &name)?;
         self.inner().sync_names();
         Ok(())
     }

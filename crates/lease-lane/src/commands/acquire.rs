@@ -10,7 +10,7 @@ use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::policy::Policy;
 use arbiter::region::Entry;
-use arbiter::request::{Labels, Request};
+use arbiter::request::{Labels, Request, RequestError};
 use arbiter::seq::Seq;
 use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
@@ -110,7 +110,13 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
     request.request_id = text("--request-id", args.request_id.as_deref())?;
     request.labels = labels(&args.label)?;
     request.check().map_err(|error| {
-        let hint = "lease-lane acquire LANE --tree PATTERN   (or --read, --lock, --whole)";
+        let hint = match error {
+            RequestError::NothingAsked => {
+                "lease-lane acquire LANE --tree PATTERN   (or --read, --lock, --whole)"
+            }
+            RequestError::NoTtl => "leave --ttl out for the policy's, or say --ttl 50m",
+            _ => "lease-lane acquire --help",
+        };
         Failure::usage(error.to_string(), Some(hint.into()))
     })
 }

@@ -1,0 +1,274 @@
+//! Random lives of a whole store: what it amounts to does not depend on how often it was compacted, and every
+//! decision on record comes out the same again.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity};
+use arbiter::lease::Lease;
+use arbiter::policy::Policy;
+use arbiter::request::{Note, Request, RequestId};
+use arbiter::seq::Seq;
+use arbiter::time::Span;
+use common::disk::MemDisk;
+use common::{Rng, clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
+use journal::disk::Access;
+use journal::history::{Keep, Redecider, prune, survey, walk};
+use journal::record::{Adopt, Halt, Op, PolicyChange};
+use journal::segment::{self, Segment};
+use journal::state::{ANSWERS_MAX, State};
+use journal::store::{Appended, FileStore, Store};
+
+fn process(n: u64) -> ProcessIdentity {
+    ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into() }
+}
+
+/// The next write of a random life: legal, because the arbiter decides it.
+fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
+    let some_lease = |rng: &mut Rng| -> Option<Lease> {
+        let at = rng.below(state.live.len().max(1));
+        state.live.iter().nth(at).cloned()
+    };
+    match (rng.below(12), some_lease(rng)) {
+        (0, Some(lease)) => vec![release_of(&lease)],
+        (1, Some(lease)) => vec![heartbeat_of(&lease, n)],
+        (2, Some(lease)) => vec![Op::Adopt(Box::new(Adopt {
+            lane: lease.lane.clone(),
+            owner: owner("dan"),
+            from: lease.owner.clone(),
+            lease: lease.lease,
+            fence: lease.fence,
+            clock: clock(n),
+            processes: vec![process(n)],
+        }))],
+        (3, lease) => vec![Op::Halt(Box::new(Halt {
+            handle: Note::new("run").expect("text"),
+            owner: owner("ann"),
+            lane: lease.map(|lease| lease.lane),
+            lease: None,
+            command: None,
+            why: None,
+        }))],
+        (4, _) => vec![common::spawn("coming"), Op::Unknown("NEWER".into())],
+        (5, _) => {
+            let ttl = Span::from_s(10 + rng.below(50) as u64);
+            let policy = Policy { ttl: Some(ttl), grace: Some(Span::from_s(3)), ..Policy::default() };
+            vec![Op::Policy(Box::new(PolicyChange { policy }))]
+        }
+        (_, _) => {
+            let who = ["ann", "bob", "eve"][rng.below(3)];
+            let where_ = format!("{}/{}/**", ["a", "b", "**"][rng.below(3)], rng.below(6));
+            let mut asked: Request = request(who, &format!("lane{}", rng.below(9)), &[&where_]);
+            if rng.one_in(2) {
+                asked.request_id = RequestId::new(format!("req{n}")).ok();
+            }
+            if rng.one_in(3) {
+                asked.processes = vec![process(n)];
+            }
+            asked.force = rng.one_in(5);
+            let mut evidence = Evidence::at(clock(n));
+            let bound = state.live.iter().filter(|lease| !lease.processes.is_empty());
+            evidence.observed = bound
+                .map(|lease| {
+                    let alive = [Liveness::Yes, Liveness::No, Liveness::Unknown][rng.below(3)];
+                    Observation { lease: lease.lease, alive, processes: Vec::new() }
+                })
+                .collect();
+            decide(state, &asked, evidence, time(n)).1
+        }
+    }
+}
+
+/// Every record of a store decided again, and the state they amount to.
+fn replay(disk: &MemDisk) -> (State, Redecider) {
+    let mut again = Redecider::default();
+    let state = walk(&disk.process(), |event| {
+        again.take(event);
+        ControlFlow::Continue(())
+    });
+    (state.expect("sound").unwrap_or_default(), again)
+}
+
+#[test]
+fn a_random_life_comes_out_the_same_through_compaction_and_pruning_and_is_decided_again_the_same() {
+    let mut decisions = 0;
+    for seed in 0..40 {
+        let mut rng = Rng::new(seed);
+        let disk = MemDisk::new();
+        let mut store = FileStore::new(disk.process(), Access::Append);
+        let mut last = Seq::FIRST;
+        let mut fences = BTreeSet::new();
+        for n in 1..60u64 {
+            let state = store.prepare(writing(n)).expect("sound").clone();
+            let ops = random_ops(&state, n, &mut rng);
+            let told = store.append_if(writing(n), &ops).expect("sound");
+            let Appended::Valid { first, head } = told else { panic!("seed {seed}: nobody else is here") };
+            store.commit().expect("sound");
+            assert!(first > last, "seed {seed}: numbers grow");
+            last = head.seq;
+            let after =
+                load(disk.process()).unwrap_or_else(|error| panic!("seed {seed}, write {n}: {error}"));
+            for lease in after.live.iter().filter(|lease| lease.fence.get() >= first.get()) {
+                assert!(fences.insert(lease.fence), "seed {seed}: fence {} twice", lease.fence);
+                assert_eq!(fences.last(), Some(&lease.fence), "seed {seed}: fences grow");
+            }
+            if rng.one_in(9) {
+                assert!(store.seal(writing(n)).expect("sound"), "seed {seed}");
+                assert_eq!(
+                    load(disk.process()).expect("sound"),
+                    after,
+                    "seed {seed}: replay(compact(E)) = replay(E)"
+                );
+                last = store.head().expect("loaded").seq;
+            }
+        }
+        let present = load(disk.process()).expect("sound");
+        let (replayed, again) = replay(&disk);
+        assert_eq!(replayed, present, "seed {seed}");
+        assert_eq!(again.differences, [], "seed {seed}");
+        decisions += again.decisions;
+        prune(&disk.process(), Keep::None, time(100)).expect("sound");
+        let (replayed, again) = replay(&disk);
+        assert_eq!((replayed, again.differences), (present, Vec::new()), "seed {seed}: pruned");
+        assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "seed {seed}");
+    }
+    assert!(decisions > 500, "{decisions} decisions were made again");
+}
+
+/// Lines whose checksums and predecessors are made right again, from the first on.
+fn chained_again(lines: &[String]) -> String {
+    let mut prev: Option<String> = None;
+    let mut text = String::new();
+    for line in lines {
+        let mut covered = line[..line.rfind(",\"crc\":").expect("a record")].to_owned();
+        if let Some(prev) = &prev {
+            let at = covered.len() - 9;
+            covered.replace_range(at..at + 8, prev);
+        }
+        let crc = format!("{:08x}", crc32fast::hash(covered.as_bytes()));
+        text.push_str(&format!("{covered},\"crc\":\"{crc}\"}}\n"));
+        prev = Some(crc);
+    }
+    text
+}
+
+/// Feature A15: whoever edits a verdict and makes every checksum right is still found out.
+#[test]
+fn no_byte_of_a_recorded_verdict_can_be_edited_without_a_difference() {
+    let disk = MemDisk::new();
+    let mut store = FileStore::new(disk.process(), Access::Append);
+    let expire = |state: &State| {
+        decide(state, &request("bob", "web", &["src/x"]), Evidence::at(clock(9000)), time(9000)).1
+    };
+    for n in 1..4u64 {
+        let state = store.prepare(writing(n)).expect("sound").clone();
+        let ops = match n {
+            1 => decide(&state, &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1)).1,
+            2 => decide(&state, &request("bob", "web", &["src/x"]), Evidence::at(clock(2)), time(2)).1,
+            _ => expire(&state),
+        };
+        let n = if n == 3 { 9000 } else { n };
+        assert!(matches!(store.append_if(writing(n), &ops).expect("sound"), Appended::Valid { .. }));
+    }
+    let name = segment::name(Seq::FIRST);
+    let text = String::from_utf8(disk.bytes(&name).expect("there")).expect("text");
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert_eq!(chained_again(&lines), text, "the edit below is the only one");
+    assert_eq!(replay(&disk).1.differences, []);
+    assert_eq!(lines.len(), 5, "genesis, grant, refusal, eviction, grant");
+
+    let mut tried = 0;
+    for (i, line) in lines.iter().enumerate() {
+        let (from, to) = match line.find("\"verdict\":") {
+            Some(at) => (at + 10, line.find(",\"nonce\"").expect("a frame")),
+            None if line.contains("SCAVENGE") => {
+                let at = line.find("\"why\":\"").expect("why") + 7;
+                (at, at + 7)
+            }
+            None => continue,
+        };
+        for at in from..to {
+            if !line.is_char_boundary(at) || !line.is_char_boundary(at + 1) {
+                continue;
+            }
+            for new in ["x", "0", " "] {
+                let mut edited = lines.clone();
+                edited[i].replace_range(at..=at, new);
+                if edited[i] == *line {
+                    continue;
+                }
+                let mut again = Redecider::default();
+                let told = Segment::read_with(Seq::FIRST, chained_again(&edited).as_bytes(), |event| {
+                    again.take(&event);
+                    Ok(())
+                });
+                assert!(
+                    told.is_err() || !again.differences.is_empty(),
+                    "line {i}, byte {at} made {new:?}: {}",
+                    edited[i]
+                );
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 1500, "{tried} edits");
+}
+
+/// The answers of live leases outlast any number of later ones; a grant's own answer is never the one that goes.
+#[test]
+fn the_answer_to_a_request_is_kept_while_its_lease_lives_and_lately_after() {
+    let mut state = State::default();
+    let mut n = 1u64;
+    let mut ask = |state: &mut State, lane_name: &str, tree: &str, id: String| {
+        n += 1;
+        let mut asked = request("ann", lane_name, &[tree]);
+        asked.request_id = RequestId::new(id).ok();
+        let (_, ops) = decide(state, &asked, Evidence::at(clock(1)), time(1));
+        let op = ops.into_iter().next_back().expect("a verdict");
+        state
+            .apply(&journal::record::Record { seq: common::seq(n), ts: time(1), nonce: n, op })
+            .expect("legal");
+    };
+    let id = |text: &str| RequestId::new(text).expect("text");
+    for k in 0..ANSWERS_MAX + 20 {
+        ask(&mut state, &format!("l{k}"), &format!("l{k}/**"), format!("grant{k}"));
+        assert!(state.answer_to(&id(&format!("grant{k}"))).is_some(), "the newest answer is there, {k}");
+    }
+    ask(&mut state, "clash", "l0/x", "refusal".into());
+    assert!(state.answer_to(&id("refusal")).is_some(), "a refusal among many live leases");
+    for k in 0..3 * ANSWERS_MAX {
+        ask(&mut state, "clash", "l0/x", format!("refusal{k}"));
+    }
+    for k in 0..ANSWERS_MAX + 20 {
+        assert!(state.answer_to(&id(&format!("grant{k}"))).is_some(), "lease {k} lives");
+    }
+    assert!(state.answer_to(&id("refusal")).is_none(), "what is long ago is forgotten");
+    // And through a checkpoint.
+    assert_eq!(State::restore(state.checkpoint(true)).expect("sound"), state);
+}
+
+#[test]
+fn a_record_that_cannot_have_happened_leaves_the_state_as_it_was() {
+    let mut state = State::default();
+    let (_, grant) = decide(&state, &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
+    let record = |n, op| journal::record::Record { seq: common::seq(n), ts: time(1), nonce: n, op };
+    state.apply(&record(2, grant[0].clone())).expect("legal");
+    let lease = state.live.in_lane(&lane("api")).expect("it lives").clone();
+    let mut stranger = lease.clone();
+    stranger.lease = arbiter::seq::LeaseId::from(common::seq(99));
+    let mut wrong_fence = lease.clone();
+    wrong_fence.fence = arbiter::seq::Fence::from(common::seq(99));
+    for op in [
+        grant[0].clone(),
+        release_of(&stranger),
+        release_of(&wrong_fence),
+        heartbeat_of(&stranger, 3),
+        heartbeat_of(&wrong_fence, 3),
+    ] {
+        let before = state.clone();
+        assert!(state.apply(&record(3, op)).is_err());
+        assert_eq!(state, before);
+    }
+}
