@@ -188,9 +188,7 @@ fn acquire_of_dos(n: u32) -> String {
     let line = fixture.lines().find(|line| line.contains("\"ACQUIRE\"")).unwrap();
     let mut record: Value = serde_json::from_str(line).unwrap();
     record["seq"] = json!(n);
-    for value in [&mut record] {
-        rename(value, n);
-    }
+    rename(&mut record, n);
     format!("{record}\n")
 }
 

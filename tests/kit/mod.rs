@@ -20,7 +20,7 @@ use serde_json::Value;
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_lease-lane");
 
 /// No call of a test takes longer than this; one that does is killed and fails the test.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A directory of its own, mostly with a repository in it.
 pub(crate) struct Lab {

@@ -232,7 +232,7 @@ pub fn walk<D: Disk>(
 pub fn state_at<D: Disk>(disk: &D, until: Until) -> Result<(State, Option<Seq>), JournalError> {
     let mut at = None;
     let mut end: Option<State> = None;
-    for (n, root) in roots(disk)?.into_iter().enumerate() {
+    for (n, root) in kept_roots(disk)?.into_iter().enumerate() {
         let mut past = None;
         let segment = read_segment(disk, root, |event| {
             let Record { seq, ts, .. } = *event.record;

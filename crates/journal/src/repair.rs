@@ -26,7 +26,7 @@ use crate::mark::Mark;
 use crate::record::{self, Op, Record, Release, Repair};
 use crate::scan::leading_record;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
-use crate::state::State;
+use crate::state::{State, attach};
 use crate::store::{Appended, FileStore, Store, Writing};
 use crate::{Damage, JournalError};
 
@@ -179,7 +179,7 @@ fn root_of_damage(damage: &Damage) -> Result<Seq, JournalError> {
 }
 
 /// Where a damaged segment goes: `n` is 1, or more when its place is taken.
-fn aside_name(root: Seq, n: u32) -> Name {
+pub(crate) fn aside_name(root: Seq, n: u32) -> Name {
     let more = if n > 1 { format!(".{n}") } else { String::new() };
     Name::new(Dir::Damaged, format!("{:020}{more}.jsonl", root.get()))
 }
@@ -388,6 +388,7 @@ impl Salvage {
                 live.update(body.lease, |lease| {
                     lease.owner = body.owner.clone();
                     lease.fence = Fence::from(record.seq);
+                    attach(&mut lease.processes, &body.processes);
                 });
             }
             Op::Policy(body) => {

@@ -97,6 +97,10 @@ impl State {
             }
             Op::Release(body) => {
                 self.end(body.lease, body.fence, None, seq)?;
+                if body.withdrawn {
+                    // Its grant was never reported, so it must not be found as the answer to a repeated request.
+                    self.answered.retain(|answer| LeaseId::from(answer.at) != body.lease);
+                }
                 self.counters.releases += 1;
             }
             Op::Scavenge(body) => {
@@ -239,7 +243,7 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
     }
 }
 
-fn attach(processes: &mut Vec<ProcessIdentity>, more: &[ProcessIdentity]) {
+pub(crate) fn attach(processes: &mut Vec<ProcessIdentity>, more: &[ProcessIdentity]) {
     for process in more {
         if !processes.contains(process) && processes.len() < PROCESSES_MAX {
             processes.push(process.clone());

@@ -16,6 +16,7 @@ use crate::history::{highest_marked, mark_of, roots};
 use crate::line::{self, Crc, RECORD_BYTES_MAX, Stamp};
 use crate::mark::Mark;
 use crate::record::{self, FORMAT, Op};
+use crate::repair;
 use crate::scan::CLOSING;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
 use crate::state::State;
@@ -147,7 +148,11 @@ impl<D: Disk> FileStore<D> {
     /// [`JournalError::NotDurable`].
     pub fn confirm(&mut self) -> Result<(), JournalError> {
         let Some(present) = &self.present else { return Ok(()) };
-        self.disk.sync(&present.file, &present.name).map_err(|source| self.poison(present, source))
+        self.disk.sync(&present.file, &present.name).map_err(|source| self.poison(present, source))?;
+        if !present.marked {
+            self.disk.sync_dir(Dir::Journal)?;
+        }
+        Ok(())
     }
 
     /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
@@ -410,6 +415,18 @@ impl<D: Disk> Store for FileStore<D> {
         }
         let raised =
             self.disk.append_or_create(&segment::mark_name(present.segment.root), mark.encode().as_bytes());
+        // A repair that moved the segment before the mark was there may not have seen that this is acknowledged.
+        // One that moves it from here on reads the mark and keeps what it proves. A segment that is gone for
+        // another reason was sealed and pruned, and what it said stands in its successor.
+        if !self.disk.is_at(&present.file, &present.name)?
+            && self.disk.len(&repair::aside_name(present.segment.root, 1))?.is_some()
+        {
+            let what = "a repair moved the segment aside meanwhile";
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, what);
+            let path = std::path::PathBuf::from(present.name.to_string());
+            let source = DiskError { what: "find", path: path.clone(), source };
+            return Err(JournalError::NotDurable { path, source });
+        }
         Ok(raised.err())
     }
 }

@@ -125,6 +125,10 @@ fn a_cut_at_every_byte_keeps_what_is_before_it_and_swallows_nothing_after_it() {
             assert!(matches!(told, Told::Granted(_)), "{at}");
             let told = Client::new(disk.process(), "eve").acquire(51, "other", &["new/x"]).expect(&at);
             assert_eq!(told, Told::Refused, "{at}: the grant was swallowed");
+            // The next writer starts on a line of its own, so that line tools see its record too.
+            let after = disk.bytes(&segment::name(Seq::FIRST)).expect("there");
+            let own_lines = after.split(|&b| b == b'\n').filter(|line| line::decode(line).is_some()).count();
+            assert!(own_lines + 1 >= crcs.len() + 2, "{at}: {own_lines} records have a line of their own");
         }
     }
 }

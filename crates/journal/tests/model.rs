@@ -272,3 +272,25 @@ fn a_record_that_cannot_have_happened_leaves_the_state_as_it_was() {
         assert_eq!(state, before);
     }
 }
+
+/// An operation that a newer minor version knows may change what its checkpoint says; and an older one may have
+/// written a checkpoint without knowing it.
+#[test]
+fn a_checkpoint_of_another_minor_version_is_taken_at_its_word_and_one_of_ours_is_not() {
+    let (root, head) = common::genesis();
+    let (_, grant) =
+        decide(&State::default(), &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
+    let (first, head) = common::lines_after(head, 1, &[grant[0].clone(), Op::Unknown("ATTACH".into())]);
+    for (format, sound) in [("1.0", false), ("1.1", true)] {
+        let mut forgets = State::default().checkpoint(true);
+        forgets.format = format.into();
+        let (seal, _) = common::lines_after(head, 2, &[Op::Checkpoint(Box::new(forgets))]);
+        let told = Segment::read(Seq::FIRST, [root.as_str(), &first.concat(), &seal[0]].concat().as_bytes());
+        assert_eq!(told.is_ok(), sound, "{format}: {told:?}");
+    }
+    let mut repaired = State::default().checkpoint(true);
+    repaired.repaired_after = Some(1);
+    let (seal, _) = common::lines_after(head, 2, &[Op::Checkpoint(Box::new(repaired))]);
+    let told = Segment::read(Seq::FIRST, [root.as_str(), &first.concat(), &seal[0]].concat().as_bytes());
+    assert!(told.is_err(), "the excuse of a repair holds for a root alone");
+}

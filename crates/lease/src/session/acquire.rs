@@ -45,6 +45,17 @@ pub struct Acquired {
     pub timed_out: bool,
 }
 
+/// What becomes of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusing {
+    /// It is written down, and is the answer to the request of that name.
+    OnRecord,
+    /// It is written down and is no answer yet: the caller waits.
+    OnRecordWithoutName,
+    /// It was written down before.
+    OffRecord,
+}
+
 /// An answer before it has a record, or the first answer to a repeated request.
 enum Answer {
     New(Verdict),
@@ -60,7 +71,7 @@ impl Session<'_> {
     ///
     /// [`LeaseError`]; then nothing was granted.
     pub fn acquire(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
-        self.attempt(ask, true)
+        self.attempt(ask, Refusing::OnRecord)
     }
 
     /// Asks for a lease and, while it is refused, waits for the journal to change, at most for `most`. Before it
@@ -79,11 +90,10 @@ impl Session<'_> {
         const LOOK_AGAIN: Duration = Duration::from_millis(200);
         let began = Instant::now();
         let mut watch = Watch::new(self.disk);
-        // While it waits, a refusal is no answer yet: it is on record, but not under the name of the request.
-        let nameless = Ask { request: Request { request_id: None, ..ask.request.clone() }, ..ask.clone() };
         let mut answer = match self.repeated(ask)? {
             Some(answer) => return Ok(answer),
-            None => self.attempt(if most.is_zero() { ask } else { &nameless }, true)?,
+            None if most.is_zero() => self.attempt(ask, Refusing::OnRecord)?,
+            None => self.attempt(ask, Refusing::OnRecordWithoutName)?,
         };
         if let Verdict::Refuse(refusal) = &answer.verdict
             && !most.is_zero()
@@ -101,7 +111,7 @@ impl Session<'_> {
             }
             watch.wait(left.min(LOOK_AGAIN));
             let seq = answer.seq;
-            answer = self.attempt(ask, false)?;
+            answer = self.attempt(ask, Refusing::OffRecord)?;
             answer.seq = answer.seq.or(seq);
         }
     }
@@ -112,13 +122,17 @@ impl Session<'_> {
             return Ok(None);
         }
         self.store.load()?;
+        if self.store.is_poisoned() {
+            // A sync here proves nothing; an attempt goes to a new segment first.
+            return Ok(None);
+        }
         let moment = self.moment(self.now())?;
         let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? else { return Ok(None) };
         self.store.confirm()?;
         Ok(Some(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }))
     }
 
-    fn attempt(&mut self, ask: &Ask, write_refusal: bool) -> Result<Acquired, LeaseError> {
+    fn attempt(&mut self, ask: &Ask, refusing: Refusing) -> Result<Acquired, LeaseError> {
         if ask.dry_run {
             return self.decide_only(ask);
         }
@@ -130,11 +144,13 @@ impl Session<'_> {
                 // The one who got it first may have died before it was durable.
                 return Ok(Decision::Confirm(again));
             }
-            let (verdict, ops) = decide(ask, &moment, clock.reading());
+            let (verdict, mut ops) = decide(ask, &moment, clock.reading());
             if let Verdict::Refuse(_) = verdict {
                 refused = Some(verdict.clone());
-                if !write_refusal {
-                    return Ok(Decision::Answer(Answer::New(verdict)));
+                match (refusing, ops.last_mut()) {
+                    (Refusing::OffRecord, _) => return Ok(Decision::Answer(Answer::New(verdict))),
+                    (Refusing::OnRecordWithoutName, Some(Op::Refuse(body))) => body.request.request_id = None,
+                    _ => {}
                 }
             }
             Ok(Decision::Write(ops, Answer::New(verdict)))
