@@ -2,6 +2,7 @@
 //!
 //! `fixtures/journal-1.0` is a whole store: grants, refusals of every kind, beats, evictions by time and by death,
 //! a policy change, a compaction and an import. The snapshots hold what it amounts to and every verdict in it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
 //! The decision: tables for each rule, and laws that hold for every request and live set.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use arbiter::decide::{Claim, Question, Rule, arbitrate, arbitrate_with, contenders};
 use arbiter::evidence::{ClockReading, Evidence, Liveness, Observation, ProcessIdentity};
