@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kit::{Answer, Lab, knob, listing};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A store with two live leases and some history, to make damaged copies of.
 struct Specimen {
@@ -371,12 +371,10 @@ fn hostile_lines_cost_neither_time_nor_memory() {
             let mut command = std::process::Command::new("bash");
             command.args(["-c", &script]).current_dir(lab.path()).env_clear().env("LEASE_LANE_OWNER", "o2");
             let answer = kit::finish(command);
-            assert!(matches!(answer.code, Some(0 | 1 | 5 | 6)), "{args:?}: {answer}");
-            assert_ne!(answer.outcome(), "acquire", "{args:?}");
+            let damaged = answer.expect(5, "damaged");
+            let place = if args[0] == "verify" { &damaged["damage"][0] } else { &damaged["error"] };
+            assert_eq!(place["offset"], good.len(), "{args:?}: {place}");
             assert!(answer.took.as_secs() < 10, "{args:?} took {:?}", answer.took);
-            if args[0] == "live" && answer.code == Some(0) {
-                assert_eq!(answer.value()["leases"][0]["lane"], json!("la"));
-            }
         }
     }
 }

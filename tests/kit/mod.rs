@@ -266,7 +266,8 @@ pub(crate) struct Sleeper(pub(crate) Child);
 impl Sleeper {
     pub(crate) fn new() -> Sleeper {
         let mut command = Command::new("sleep");
-        Sleeper(command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+        command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Sleeper(command.spawn().unwrap())
     }
 
     pub(crate) fn pid(&self) -> String {

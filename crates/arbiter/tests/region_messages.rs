@@ -71,7 +71,7 @@ fn hints_say_what_to_write_instead() {
         hint("[^a]").as_deref(),
         Some("write `[!…]` for \"none of these\", or `[\\^…]` for the character itself")
     );
-    assert!(hint("pool://gpu").unwrap().contains("[pools.NAME]"));
+    assert!(hint("pool://gpu").unwrap().contains("lock://NAME"));
     assert!(hint("c://x").unwrap().contains("`./c:/…`"));
     assert!(Entry::parse("./c:/x").is_ok());
     assert_eq!(hint("a\0"), None);

@@ -24,6 +24,15 @@ pub enum JournalError {
         #[source]
         source: DiskError,
     },
+    /// Records were written and could not be read back: they may count or not.
+    #[error("what was written to `{}` could not be read back, so whether it counts is unknown", path.display())]
+    Unknown {
+        /// The segment.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
     /// The store was written by a newer program with another major format version.
     #[error("the store has format {found}; this program writes {ours}")]
     Newer {
@@ -62,6 +71,9 @@ impl JournalError {
             Self::NotDurable { .. } => Some(
                 "check the disk, then run the command again: the next writer starts a new segment".into(),
             ),
+            Self::Unknown { .. } => {
+                Some("see what is there: lease-lane live; a request with --request-id can be repeated".into())
+            }
             Self::Newer { .. } => {
                 Some("use a lease-lane at least as new as the one that wrote the store".into())
             }

@@ -486,15 +486,9 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
     Ok(bytes.into_bytes())
 }
 
-/// How long the hold on everything lives at least: the lease it stands in for may have had any TTL.
-const HOLD_TTL_MIN: Span = Span::from_s(24 * 3600);
-
-/// The lease that stands in for what cannot be read. It lives as long as the longest that is known or that
-/// the policy speaks of, at least [`HOLD_TTL_MIN`].
+/// The lease that stands in for what cannot be read. It has the longest TTL there is: the lease it stands in for
+/// may have had any.
 fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timestamp) -> Lease {
-    let policy = &state.policy;
-    let said = policy.lanes.values().filter_map(|lane| lane.ttl).chain(policy.ttl);
-    let longest = state.live.iter().map(|lease| lease.ttl).chain(said).max().unwrap_or(Span::ZERO);
     let mut lane = LaneName::new(format!("repair-{root}")).expect("a short name");
     while state.live.in_lane(&lane).is_some() {
         lane = LaneName::new(format!("{}+", lane.as_str())).expect("still a short name");
@@ -509,7 +503,7 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
         acquired_at: now,
         heartbeat_at: now,
         clock: Some(operator.clock.clone()),
-        ttl: longest.max(HOLD_TTL_MIN),
+        ttl: Span::MAX,
         processes: Vec::new(),
         halted: None,
         run_id: None,

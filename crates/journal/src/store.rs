@@ -11,7 +11,7 @@ use arbiter::time::Timestamp;
 
 use crate::JournalError;
 use crate::chain::Head;
-use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
+use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 use crate::history::{highest_marked, mark_of, roots};
 use crate::line::{self, Crc, RECORD_BYTES_MAX, Stamp};
 use crate::mark::Mark;
@@ -187,6 +187,9 @@ impl<D: Disk> FileStore<D> {
     fn seal_loaded(&mut self, writing: Writing) -> Result<bool, JournalError> {
         let Some(present) = &self.present else { return Ok(false) };
         let seal = Op::Checkpoint(Box::new(present.segment.state.checkpoint(true)));
+        // A sealed segment takes no more records, not even those that would make room. So its seal is not written
+        // before there is room for the successor.
+        self.try_for_room(record::encode(&seal).1.len())?;
         let appended = self.append_unguarded(writing, &[seal])?;
         // The seal becomes durable with the sync of its segment, before its successor exists.
         self.unsynced = None;
@@ -196,6 +199,15 @@ impl<D: Disk> FileStore<D> {
         }
         self.finish_rotation()?;
         Ok(true)
+    }
+
+    /// Fails when there is no room for a seal and the segment that begins with it.
+    fn try_for_room(&self, seal_bytes: usize) -> Result<(), JournalError> {
+        const SLACK_BYTES: usize = 16 << 10;
+        let name = Name::new(Dir::Top, format!("{TEMPORARY}room"));
+        self.disk.remove(&name)?;
+        self.disk.publish(&name, &vec![0; 2 * seal_bytes + SLACK_BYTES], Durability::None)?;
+        Ok(self.disk.remove(&name)?)
     }
 
     fn reload(&mut self) -> Result<(), JournalError> {
@@ -328,24 +340,27 @@ impl<D: Disk> FileStore<D> {
         let from = chain.bytes();
         let taken = self.disk.append(&present.file, &present.name, blob.as_bytes())?;
 
-        // Only what is read back counts.
-        if had_open_tail {
-            let bytes = self.disk.read(&present.file, &present.name, 0, SEGMENT_BYTES_MAX)?;
-            present.segment = Segment::read(present.segment.root, &bytes).map_err(JournalError::Damaged)?;
-        } else {
-            let bytes = self.disk.read(&present.file, &present.name, from, SEGMENT_BYTES_MAX)?;
-            present.segment.follow(&bytes).map_err(JournalError::Damaged)?;
-        }
-        if !present.segment.chain.has_of(last.seq, last.crc, writing.nonce) {
-            if taken < blob.len() {
-                let what = format!("only {taken} of {} bytes were taken", blob.len());
-                let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
+        // Only what is read back counts. Once the bytes are out, a failure to read is no answer: the records may
+        // count. One more look, from the start, decides; without it nobody may say yes or no.
+        let counts = match present.read_back(&self.disk, from, last, writing.nonce) {
+            Err(JournalError::Disk(source)) => {
                 let path = present.name.to_string().into();
-                return Err(DiskError { what: "append to", path, source }.into());
+                if self.reload().is_err() {
+                    return Err(JournalError::Unknown { path, source });
+                }
+                let chain = self.segment().map(|segment| &segment.chain);
+                chain.is_some_and(|chain| chain.has_of(last.seq, last.crc, writing.nonce))
             }
-            return Ok(Appended::Conflict);
+            read => read?,
+        };
+        let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
+        if !counts && taken < blob.len() {
+            let what = format!("only {taken} of {} bytes were taken", blob.len());
+            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
+            let path = present.name.to_string().into();
+            return Err(DiskError { what: "append to", path, source }.into());
         }
-        if !self.disk.is_at(&present.file, &present.name)? {
+        if !counts {
             return Ok(Appended::Conflict);
         }
         present.expected = last;
@@ -356,6 +371,19 @@ impl<D: Disk> FileStore<D> {
 }
 
 impl<D: Disk> Present<D> {
+    /// Reads on from where the segment ended, and tells whether the record that was written there is valid in the
+    /// segment of this name.
+    fn read_back(&mut self, disk: &D, from: u64, last: Head, nonce: u64) -> Result<bool, JournalError> {
+        if self.segment.chain.has_open_tail() {
+            let bytes = disk.read(&self.file, &self.name, 0, SEGMENT_BYTES_MAX)?;
+            self.segment = Segment::read(self.segment.root, &bytes).map_err(JournalError::Damaged)?;
+        } else {
+            let bytes = disk.read(&self.file, &self.name, from, SEGMENT_BYTES_MAX)?;
+            self.segment.follow(&bytes).map_err(JournalError::Damaged)?;
+        }
+        Ok(self.segment.chain.has_of(last.seq, last.crc, nonce) && disk.is_at(&self.file, &self.name)?)
+    }
+
     /// Whether this is the active segment without asking the directory.
     fn is_surely_active(&self) -> bool {
         !self.awaits_successor() && !self.poisoned && !self.segment.is_as_published()

@@ -438,6 +438,74 @@ fn who_slept_while_the_segment_vanished_is_told_no() {
     }
 }
 
+/// The other way round: a writer that loaded before the damage came goes on while a repair is at work.
+#[test]
+fn who_goes_on_writing_while_a_repair_is_at_work_keeps_what_it_was_told_or_is_told_no() {
+    let before = before();
+    let name = segment::name(before.active);
+    let (mut yes, mut no) = (0, 0);
+    for k in 0..90 {
+        let disk = before.disk.copy();
+        let mut writer = Client::new(disk.process(), "ann");
+        writer.store.prepare(writing(140)).expect("sound");
+        let mut bytes = disk.bytes(&name).expect("there");
+        bytes[900] ^= 1;
+        disk.overwrite(&name, &bytes);
+        let repairer = disk.process();
+        let told = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let slot = std::sync::Arc::clone(&told);
+        repairer.before(k, move || {
+            *slot.lock().expect("free") = Some(writer.acquire_as_loaded(151, "late", &["late/**"]));
+        });
+        repair::repair(&repairer, &operator(150)).expect("sound").expect("damaged");
+        let Some(told) = told.lock().expect("free").take() else { break };
+        let at = format!("written before call {k} of the repair: {told:?}");
+        let live = lanes(&load(disk.process()).unwrap_or_else(|error| panic!("{at}: {error}")));
+        match told {
+            Ok(Told::Granted(_)) => {
+                assert!(live.contains(&"late".to_owned()), "{at}: {live:?}");
+                yes += 1;
+            }
+            Ok(Told::Lost) | Err(JournalError::Damaged(_) | JournalError::NotDurable { .. }) => no += 1,
+            _ => panic!("{at}"),
+        }
+    }
+    assert!(yes > 5 && no > 3, "{yes} yes, {no} no");
+}
+
+/// Marks are not synced when they are raised. Once a repair has moved the segment they are all that says that it
+/// was ever there: without them somebody would finish the rotation again and find every lane free.
+#[test]
+fn a_power_cut_in_a_repair_takes_no_mark_away_that_the_damage_rests_on() {
+    let before = before();
+    let name = segment::name(before.active);
+    for n in 0.. {
+        let disk = before.disk.copy();
+        // All that the marks say was said since the last time the file system wrote them back.
+        let marks = disk.bytes(&segment::mark_name(before.active)).expect("there");
+        disk.take(&segment::mark_name(before.active));
+        let mut bytes = disk.bytes(&name).expect("there");
+        bytes[900] ^= 1;
+        disk.put(&name, &bytes);
+        journal::disk::Disk::append_or_create(&disk.process(), &segment::mark_name(before.active), &marks)
+            .expect("memory");
+        let mine = disk.process();
+        mine.fault_at(n, Fault::Die);
+        let done = repair::repair(&mine, &operator(150)).is_ok();
+        let after = disk.power_cut(Keep::Nothing);
+        let at = format!("power cut before call {n}: {:?}", mine.log().last());
+        match Client::new(after.process(), "eve").acquire(155, "eve", &["l7/**"]) {
+            Ok(Told::Refused) | Err(JournalError::Damaged(_)) => {}
+            told => panic!("{at}: {told:?}"),
+        }
+        repair::repair(&after.process(), &operator(160)).unwrap_or_else(|error| panic!("{at}: {error}"));
+        before.check(&after, &at);
+        if done {
+            break;
+        }
+    }
+}
+
 #[test]
 fn a_damaged_segment_of_the_history_is_moved_aside_and_the_present_stays() {
     let before = before();

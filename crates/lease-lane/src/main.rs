@@ -10,9 +10,12 @@ mod reply;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
+use signal_hook::consts::signal::SIGXFSZ;
 
 use crate::args::Cli;
 use crate::commands::Ended;
@@ -22,6 +25,8 @@ use crate::reply::Failure;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let json = wants_json(&arguments);
+    // A file-size limit is a full disk (exit 6), not a reason to die without a word.
+    let _best_effort = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let mut out = io::stdout().lock();
     let mut talk = io::stderr().lock();
     let ended = match Cli::try_parse_from(arguments) {
@@ -38,7 +43,11 @@ fn main() -> ExitCode {
             let text = if json { format!("{}\n", reply.json) } else { reply.text };
             match print(&mut out, &text) {
                 Ok(()) => reply.exit,
-                Err(error) => fail(&Failure::output(&error), false, &mut out, &mut talk),
+                Err(error) => {
+                    // What was decided stands: whoever reads the talk shall know it.
+                    let _unheard = print(&mut talk, &format!("{}\n", reply.json));
+                    fail(&Failure::output(&error), false, &mut out, &mut talk)
+                }
             }
         }
         Err(failure) => fail(&failure, json, &mut out, &mut talk),

@@ -153,6 +153,7 @@ impl From<JournalError> for Failure {
             JournalError::Newer { .. } => (Exit::Usage, "newer_format"),
             JournalError::Pruned { .. } => (Exit::Usage, "pruned"),
             JournalError::NotDurable { .. } => (Exit::Io, "not_durable"),
+            JournalError::Unknown { .. } => (Exit::Io, "unknown"),
             _ => (Exit::Io, "io"),
         };
         let mut failure = Failure::new(exit, kind, chain_of(&error), error.hint());

@@ -160,7 +160,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (text, said) in [
             ("tll = '10m'", "tll"),
-            ("ttl = 10", "ttl"),
+            ("ttl = 10", "expected a string"),
             ("ttl = '0s'", "zero"),
             ("ttl = 'soon'", "soon"),
             ("[lanes.api]\ntree = ['../x']", "../x"),

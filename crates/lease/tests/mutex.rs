@@ -155,15 +155,14 @@ fn a_queue_that_is_held_by_nobody_inside_costs_the_ttl_as_well() {
 #[test]
 fn an_entry_of_the_dead_is_taken_over_at_once_and_of_the_unknown_after_the_ttl() {
     let (dir, disk) = store();
-    let mut dead = Command::new("sleep").arg("600").spawn().unwrap();
-    let gone = Holder { process: Some(process::of(dead.id()).unwrap()), ..me("dead") };
+    let dead = Sleeper::new();
+    let gone = Holder { process: Some(process::of(dead.0.id()).unwrap()), ..me("dead") };
     let alive = serde_json::to_string(&gone).unwrap();
     leave_behind(&dir, &alive);
     // Alive as far as can be seen: nobody takes it over before the TTL.
     let busy = enter(&disk, me("hasty"), patience(LONG, ms(100))).unwrap_err();
     assert!(matches!(&busy, MutexError::Busy { holder: Some(holder), .. } if **holder == gone), "{busy}");
-    dead.kill().unwrap();
-    dead.wait().unwrap();
+    drop(dead);
     let began = Instant::now();
     let guard = enter(&disk, me("next"), PATIENT).unwrap();
     assert!(began.elapsed() < ms(1_000), "{:?}", began.elapsed());
@@ -309,6 +308,24 @@ fn child_half() {
         }
         fs4::FileExt::unlock(&witness).unwrap();
         drop(guard);
+    }
+}
+
+/// A process that lives until it is dropped, also by a test that fails, and keeps nobody's pipe open.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn new() -> Sleeper {
+        let mut command = Command::new("sleep");
+        command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Sleeper(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 

@@ -52,7 +52,11 @@ impl RealDisk {
             return Ok(disk);
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent).map_err(|source| failed("make the directory", parent, source))?;
+            let missing: Vec<&Path> =
+                parent.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+            for dir in missing.into_iter().rev() {
+                make_dir(fs::CWD, dir, dir)?;
+            }
         }
         make_dir(fs::CWD, path, path)?;
         let made = RealDisk::open(path)?;

@@ -37,9 +37,9 @@ struct Live {
     lane: LaneName,
     owner: OwnerName,
     #[serde(default)]
-    tree: Region,
+    tree: Vec<String>,
     #[serde(default)]
-    read: Region,
+    read: Vec<String>,
     acquired_at: Option<Timestamp>,
     heartbeat_at: Option<Timestamp>,
     #[serde(rename = "ttl_s")]
@@ -106,8 +106,9 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         fence: one.fence.or(Fence::new(one.lease.get())).unwrap_or(Fence::FIRST),
         lane: one.lane,
         owner: one.owner,
-        tree: one.tree,
-        read: one.read,
+        // A scope that cannot be read counts as everything.
+        tree: Region::parse_or_everything(one.tree),
+        read: Region::parse_or_everything(one.read),
         acquired_at,
         heartbeat_at: one.heartbeat_at.unwrap_or(acquired_at),
         clock: None,
