@@ -372,3 +372,39 @@ fn after_a_life(disk: &MemDisk, at: &str) {
     assert!(lanes(&state).contains(&"life".to_owned()), "{at}");
     assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "{at}");
 }
+
+/// A reviewer's find: the record was in, one read failed, and the writer decided again and refused itself.
+#[test]
+fn who_cannot_read_its_append_back_is_told_no_lie() {
+    use arbiter::evidence::Evidence;
+    use common::disk::{EIO, Fault};
+    use common::{clock, decide, request};
+    use journal::JournalError;
+    use journal::store::{Appended, Store};
+
+    let (mut looked_again, mut unknown) = (0, 0);
+    for k in 0..6 {
+        for lasting in [false, true] {
+            let disk = store();
+            let mine = disk.process();
+            let mut writer = FileStore::new(mine.clone(), Access::Append);
+            let state = writer.prepare(writing(5)).expect("sound").clone();
+            let (_, ops) = decide(&state, &request("ann", "ann", &["a"]), Evidence::at(clock(5)), time(5));
+            for nth in k..if lasting { k + 40 } else { k + 1 } {
+                mine.fault_at(nth, Fault::Error(EIO));
+            }
+            let told = writer.append_if(writing(5), &ops);
+            let counts = lanes(&load(disk.process()).expect("sound")).contains(&"ann".to_owned());
+            match told {
+                Ok(Appended::Valid { .. }) => {
+                    assert!(counts, "call {k}: a yes without a record");
+                    looked_again += u32::from(k > 0);
+                }
+                Ok(Appended::Conflict) => assert!(!counts, "call {k}: a no with a record"),
+                Err(JournalError::Unknown { .. }) => unknown += 1,
+                Err(error) => assert!(!counts, "call {k}: {error} with a record"),
+            }
+        }
+    }
+    assert!(looked_again > 0 && unknown > 0, "{looked_again} looked again, {unknown} unknown");
+}
