@@ -28,11 +28,6 @@ impl Timestamp {
         Timestamp(ms.clamp(Self::MIN.0, Self::MAX.0))
     }
 
-    /// Milliseconds since the Unix epoch.
-    pub fn unix_ms(self) -> i64 {
-        self.0
-    }
-
     /// Reads RFC 3339 text with any offset; `None` when it is not that or lies outside the range.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();

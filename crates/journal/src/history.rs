@@ -9,7 +9,6 @@ use arbiter::lease::{Lease, LiveSet};
 use arbiter::policy::Policy;
 use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
-use arbiter::verdict::Verdict;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -342,11 +341,6 @@ fn recorded_verdict(text: &[u8]) -> Option<String> {
     let line: Line<'_> = serde_json::from_slice(text).ok()?;
     // What keeps nested objects from looking like a record is white space, not part of the verdict.
     Some(line.verdict.get().replace("{ \"seq\":", "{\"seq\":"))
-}
-
-/// Reads a verdict from a line, as data.
-pub fn verdict_of(text: &[u8]) -> Option<Verdict> {
-    serde_json::from_str(&recorded_verdict(text)?).ok()
 }
 
 /// How much history is kept.

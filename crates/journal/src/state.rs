@@ -148,11 +148,6 @@ impl State {
         self.answered.iter().rev().find(|answer| answer.request_id == *request_id)
     }
 
-    /// How a lease ended, if that was lately; `None` also for one that never was.
-    pub fn ended(&self, lease: LeaseId) -> Option<&Ended> {
-        self.ended.iter().rev().find(|ended| ended.lease == lease)
-    }
-
     /// The leases that ended lately, the latest first.
     pub fn ended_lately(&self) -> impl Iterator<Item = &Ended> {
         self.ended.iter().rev()

@@ -105,7 +105,7 @@ impl<'d> Session<'d> {
         let (answer, last) = loop {
             let mut writing = self.writing()?;
             self.store.prepare(writing)?;
-            let moment = self.moment(writing.ts)?;
+            let moment = moment_of(&self.store, writing.ts)?;
             writing.ts = moment.now;
             match decide(moment)? {
                 Decision::Answer(answer) => return Ok(Done { answer, last: None }),
@@ -128,12 +128,6 @@ impl<'d> Session<'d> {
         }
         self.tidy();
         Ok(Done { answer, last: Some(last) })
-    }
-
-    /// The present as it was loaded. Records never get an earlier time than their predecessors, and a decision
-    /// has the time of its record.
-    fn moment(&self, now: Timestamp) -> Result<Moment<'_>, LeaseError> {
-        moment_of(&self.store, now)
     }
 
     /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already;
@@ -204,6 +198,8 @@ impl<'d> Session<'d> {
     }
 }
 
+/// The present as it was loaded. Records never get an earlier time than their predecessors, and a decision has the
+/// time of its record.
 fn moment_of<'s>(store: &'s FileStore<&RealDisk>, now: Timestamp) -> Result<Moment<'s>, LeaseError> {
     let (Some(segment), Some(head)) = (store.segment(), store.head()) else {
         return Ok(Moment { state: NOTHING.get_or_init(State::default), now, next: Seq::FIRST });

@@ -8,7 +8,7 @@ use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use journal::record::Ended;
 use lease::clock::Clock;
-use lease::session::{Miss, Which};
+use lease::session::{LeaseError, Miss, Session, Which};
 use serde::Serialize;
 
 use super::acquire::lane_name;
@@ -21,13 +21,8 @@ use crate::reply::{Failure, Reply};
 
 pub(super) fn release(context: &Context, args: &args::Held, talk: &mut dyn Write) -> Result<Reply, Failure> {
     let (which, fence) = which(args)?;
-    let owner = context.owner()?;
-    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, &Miss::NotHeld)) };
-    let mut session = context.session(&disk, owner.clone());
-    let done = session.release(&which, fence);
-    warn(talk, session.take_warnings());
-    Ok(match done? {
-        Err(miss) => missed(&which, &owner, &miss),
+    Ok(match ask(context, &which, talk, |session| session.release(&which, fence))? {
+        Err(missed) => missed,
         Ok(released) => {
             #[derive(Serialize)]
             struct Json<'a> {
@@ -54,13 +49,8 @@ pub(super) fn heartbeat(
     let (which, fence) = which(&args.held)?;
     let coalesce = args.coalesce.as_deref().map(Span::parse).transpose();
     let coalesce = coalesce.map_err(|error| Failure::flag("--coalesce", error))?;
-    let owner = context.owner()?;
-    let Some(disk) = context.look()? else { return Ok(missed(&which, &owner, &Miss::NotHeld)) };
-    let mut session = context.session(&disk, owner.clone());
-    let done = session.heartbeat(&which, fence, coalesce);
-    warn(talk, session.take_warnings());
-    Ok(match done? {
-        Err(miss) => missed(&which, &owner, &miss),
+    Ok(match ask(context, &which, talk, |session| session.heartbeat(&which, fence, coalesce))? {
+        Err(missed) => missed,
         Ok(beaten) => {
             #[derive(Serialize)]
             struct Json<'a> {
@@ -98,6 +88,21 @@ pub(super) fn heartbeat(
             Reply::new(Exit::Yes, &json, text)
         }
     })
+}
+
+/// Asks as the owner; what is no answer of the lease's holder is a reply already.
+fn ask<T>(
+    context: &Context,
+    which: &Which,
+    talk: &mut dyn Write,
+    verb: impl FnOnce(&mut Session<'_>) -> Result<Result<T, Miss>, LeaseError>,
+) -> Result<Result<T, Reply>, Failure> {
+    let owner = context.owner()?;
+    let Some(disk) = context.look()? else { return Ok(Err(missed(which, &owner, &Miss::NotHeld))) };
+    let mut session = context.session(&disk, owner.clone());
+    let done = verb(&mut session);
+    warn(talk, session.take_warnings());
+    Ok(done?.map_err(|miss| missed(which, &owner, &miss)))
 }
 
 fn which(args: &args::Held) -> Result<(Which, Option<Fence>), Failure> {

@@ -126,7 +126,7 @@ impl Session<'_> {
             // A sync here proves nothing; an attempt goes to a new segment first.
             return Ok(None);
         }
-        let moment = self.moment(self.now())?;
+        let moment = moment_of(&self.store, self.now())?;
         let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? else { return Ok(None) };
         self.store.confirm()?;
         Ok(Some(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }))
