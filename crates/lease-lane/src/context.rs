@@ -9,6 +9,7 @@ use arbiter::policy::Policy;
 use arbiter::time::Span;
 use journal::disk::{DiskError, RealDisk};
 use lease::clock::SystemClock;
+use lease::machine::RealMachine;
 use lease::mutex::Patience;
 use lease::paths::RootDir;
 use lease::place::{GivenBy, Place, PlaceArgs};
@@ -89,7 +90,7 @@ impl Context {
         RealDisk::open_or_create(&self.place.store)
     }
 
-    pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<'d> {
+    pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {
         Session::new(disk, &CLOCK, owner, self.patience)
     }
 }

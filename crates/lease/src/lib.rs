@@ -1,10 +1,11 @@
 //! The imperative shell of `lease-lane`: the only crate that knows processes, clocks and paths.
 //!
 //! [`place`] finds the store, [`paths`] and [`owner`] turn what a caller says into what the arbiter sees,
-//! [`mutex`] makes writers fast, [`session`] is read-arbitrate-append. There is no admission rule here.
+//! [`mutex`] makes writers fast, [`session`] is read-arbitrate-append; both run on a [`machine`]. There is no admission rule here.
 
 pub mod clock;
 pub mod import;
+pub mod machine;
 pub mod mutex;
 pub mod owner;
 pub mod paths;

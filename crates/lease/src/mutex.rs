@@ -8,16 +8,14 @@
 //! A stopped process may keep the queue. Whoever has waited for the TTL without seeing the holder change goes
 //! on without the mutex: the chain of the journal voids what a sleeper writes later.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arbiter::evidence::{Liveness, ProcessIdentity};
-use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, RealDisk};
+use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{self, Here};
+use crate::machine::{Machine, Queue};
 
 /// How long a holder may be inside before others go on without it.
 pub const TTL_DEFAULT: Duration = Duration::from_secs(10);
@@ -98,22 +96,30 @@ impl MutexError {
 
 /// The right to write at full speed. Given back when it is dropped.
 #[derive(Debug)]
-pub struct Guard<'d> {
-    inside: Option<(&'d RealDisk, Holder, File)>,
+pub struct Guard<M: Machine> {
+    inside: Option<Inside<M>>,
 }
 
-impl Guard<'_> {
+#[derive(Debug)]
+struct Inside<M: Machine> {
+    machine: M,
+    nonce: String,
+    queue: M::Queue,
+}
+
+impl<M: Machine> Guard<M> {
     /// Whether this caller goes on without the mutex because a holder did not get on.
     pub fn is_bypass(&self) -> bool {
         self.inside.is_none()
     }
 }
 
-impl Drop for Guard<'_> {
+impl<M: Machine> Drop for Guard<M> {
     fn drop(&mut self) {
-        let Some((disk, me, queue)) = self.inside.take() else { return };
+        let Some(Inside { machine, nonce, queue }) = self.inside.take() else { return };
+        let disk = machine.disk();
         // Only our own entry is removed; what cannot be removed is stale as soon as this process is gone.
-        if read_holder(disk).ok().flatten().is_some_and(|there| there.nonce == me.nonce) {
+        if read_holder(&disk).ok().flatten().is_some_and(|there| there.nonce == nonce) {
             let _stale_later = disk.remove(&mutex_name());
         }
         drop(queue);
@@ -124,40 +130,37 @@ fn mutex_name() -> Name {
     Name::new(Dir::Top, "mutex")
 }
 
-fn queue_name() -> Name {
-    Name::new(Dir::Top, "queue")
-}
-
 /// Enters the mutex, waiting in the kernel, at most for the budget.
 ///
 /// # Errors
 ///
 /// [`MutexError::Busy`] when the budget ran out; [`MutexError::Disk`].
-pub fn enter(disk: &RealDisk, me: Holder, patience: Patience) -> Result<Guard<'_>, MutexError> {
-    let began = Instant::now();
-    let Some(queue) = head_of_queue(disk, patience, began)? else { return Ok(Guard { inside: None }) };
+pub fn enter<M: Machine>(machine: &M, me: Holder, patience: Patience) -> Result<Guard<M>, MutexError> {
+    let began = machine.uptime();
+    let Some(queue) = head_of_queue(machine, patience, began)? else { return Ok(Guard { inside: None }) };
+    let disk = machine.disk();
     let entry = serde_json::to_vec(&me).unwrap_or_default();
     let mut seen = Unchanged::default();
     loop {
         if disk.publish(&mutex_name(), &entry, Durability::None)? == Published::Created {
             break;
         }
-        let Some(there) = read_holder(disk)? else { continue };
-        if is_gone(&there) || seen.is_unchanged_for(patience.ttl, Some(&there)) {
+        let Some(there) = read_holder(&disk)? else { continue };
+        if is_gone(machine, &there) || seen.is_unchanged_for(patience.ttl, Some(&there), machine.uptime()) {
             // We are the head of the queue, so nobody else replaces it between this look and the rename.
-            if read_holder(disk)?.as_ref() == Some(&there) {
+            if read_holder(&disk)?.as_ref() == Some(&there) {
                 disk.replace(&mutex_name(), &entry)?;
                 break;
             }
             continue;
         }
         // Somebody alive is inside without being the head of the queue: a file system without `flock`.
-        if began.elapsed() >= patience.budget {
-            return Err(busy(disk, began, Some(there)));
+        if machine.uptime().saturating_sub(began) >= patience.budget {
+            return Err(busy(machine, began, Some(there)));
         }
-        std::thread::sleep(Duration::from_millis(20).min(patience.ttl));
+        machine.pause(Duration::from_millis(20).min(patience.ttl));
     }
-    Ok(Guard { inside: Some((disk, me, queue)) })
+    Ok(Guard { inside: Some(Inside { machine: machine.clone(), nonce: me.nonce, queue }) })
 }
 
 /// Who is inside now, for those who are told that the store is busy.
@@ -165,7 +168,7 @@ pub fn enter(disk: &RealDisk, me: Holder, patience: Patience) -> Result<Guard<'_
 /// # Errors
 ///
 /// [`DiskError`] when the mutex file cannot be read.
-pub fn read_holder(disk: &RealDisk) -> Result<Option<Holder>, DiskError> {
+pub fn read_holder<D: Disk>(disk: &D) -> Result<Option<Holder>, DiskError> {
     let name = mutex_name();
     let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
     let bytes = disk.read(&file, &name, 0, HOLDER_BYTES_MAX)?;
@@ -179,81 +182,58 @@ pub fn read_holder(disk: &RealDisk) -> Result<Option<Holder>, DiskError> {
 }
 
 /// Whether the holder is provably gone: its entry may be taken over at once.
-fn is_gone(holder: &Holder) -> bool {
-    let process = holder.process.as_ref();
-    process.is_some_and(|process| process::probe(process, Here::this()).alive == Liveness::No)
+fn is_gone<M: Machine>(machine: &M, holder: &Holder) -> bool {
+    holder.process.as_ref().is_some_and(|process| machine.probe(process).alive == Liveness::No)
 }
 
 /// The lock on the queue; `None` when the TTL went by without the holder changing.
-fn head_of_queue(disk: &RealDisk, patience: Patience, began: Instant) -> Result<Option<File>, MutexError> {
-    let queue = disk.open_or_make(&queue_name())?;
-    match fs4::FileExt::try_lock(&queue) {
-        Ok(()) => return Ok(Some(queue)),
-        Err(fs4::TryLockError::WouldBlock) => {}
-        Err(fs4::TryLockError::Error(source)) => return Err(lock_failed(disk, source).into()),
+fn head_of_queue<M: Machine>(
+    machine: &M,
+    patience: Patience,
+    began: Duration,
+) -> Result<Option<M::Queue>, MutexError> {
+    let mut queue = machine.queue()?;
+    if queue.wait(Duration::ZERO)? {
+        return Ok(Some(queue));
     }
-    // `flock` knows no deadline: another thread blocks in it, this one watches the clock. If this one gives
-    // up, the lock falls back to the queue as soon as the other gets it.
-    let queued = lock_elsewhere(queue);
+    let disk = machine.disk();
+    let look_again = (patience.ttl / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
     let mut seen = Unchanged::default();
     loop {
-        let left = patience.budget.saturating_sub(began.elapsed());
-        let look_again = (patience.ttl / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        match queued.recv_timeout(left.min(look_again)) {
-            Ok(Ok(queue)) => return Ok(Some(queue)),
-            Ok(Err(source)) => return Err(lock_failed(disk, source).into()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(lock_failed(disk, std::io::Error::other("the waiting thread ended")).into());
-            }
+        let left = patience.budget.saturating_sub(machine.uptime().saturating_sub(began));
+        if queue.wait(left.min(look_again))? {
+            return Ok(Some(queue));
         }
-        let there = read_holder(disk)?;
-        if began.elapsed() >= patience.budget {
-            return Err(busy(disk, began, there));
+        let there = read_holder(&disk)?;
+        let now = machine.uptime();
+        if now.saturating_sub(began) >= patience.budget {
+            return Err(busy(machine, began, there));
         }
-        if seen.is_unchanged_for(patience.ttl, there.as_ref()) {
+        if seen.is_unchanged_for(patience.ttl, there.as_ref(), now) {
             return Ok(None);
         }
     }
 }
 
-fn lock_elsewhere(queue: File) -> Receiver<std::io::Result<File>> {
-    let (send, receive) = channel();
-    std::thread::spawn(move || {
-        let locked = loop {
-            match fs4::FileExt::lock(&queue) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                locked => break locked,
-            }
-        };
-        // Nobody may be listening any more; dropping the file gives the lock back.
-        let _heard = send.send(locked.map(|()| queue));
-    });
-    receive
-}
-
-fn lock_failed(disk: &RealDisk, source: std::io::Error) -> DiskError {
-    DiskError { what: "lock", path: disk.path().join(queue_name().file), source }
-}
-
-fn busy(disk: &RealDisk, began: Instant, holder: Option<Holder>) -> MutexError {
-    MutexError::Busy { path: disk.path().to_owned(), waited: began.elapsed(), holder: holder.map(Box::new) }
+fn busy<M: Machine>(machine: &M, began: Duration, holder: Option<Holder>) -> MutexError {
+    let waited = machine.uptime().saturating_sub(began);
+    MutexError::Busy { path: machine.store_path(), waited, holder: holder.map(Box::new) }
 }
 
 /// Since when the same holder has been seen inside. Nobody inside counts as a holder too: a process may have
 /// been stopped between the queue and its entry.
 #[derive(Debug, Default)]
 struct Unchanged {
-    seen: Option<(Option<String>, Instant)>,
+    seen: Option<(Option<String>, Duration)>,
 }
 
 impl Unchanged {
-    fn is_unchanged_for(&mut self, ttl: Duration, holder: Option<&Holder>) -> bool {
+    fn is_unchanged_for(&mut self, ttl: Duration, holder: Option<&Holder>, now: Duration) -> bool {
         let nonce = holder.map(|holder| holder.nonce.clone());
         match &self.seen {
-            Some((before, since)) if *before == nonce => since.elapsed() >= ttl,
+            Some((before, since)) if *before == nonce => now.saturating_sub(*since) >= ttl,
             _ => {
-                self.seen = Some((nonce, Instant::now()));
+                self.seen = Some((nonce, now));
                 false
             }
         }

@@ -11,7 +11,7 @@ mod operate;
 mod read;
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
@@ -25,8 +25,8 @@ use journal::state::State;
 use journal::store::{Appended, FileStore, Store, Writing};
 
 use crate::clock::Clock;
+use crate::machine::{Machine, RealMachine};
 use crate::mutex::{self, Guard, Holder, MutexError, Patience};
-use crate::process;
 
 pub use acquire::{Acquired, Ask};
 pub use error::LeaseError;
@@ -36,10 +36,10 @@ pub use read::{Checked, LeaseView, PathCheck, View};
 
 /// One caller's dealings with a store.
 #[derive(Debug)]
-pub struct Session<'d> {
-    disk: &'d RealDisk,
-    store: FileStore<&'d RealDisk>,
-    clock: &'d dyn Clock,
+pub struct Session<M: Machine> {
+    machine: M,
+    disk: M::Disk,
+    store: FileStore<M::Disk>,
     owner: OwnerName,
     patience: Patience,
     warnings: Vec<String>,
@@ -71,18 +71,26 @@ struct Moment<'a> {
     next: Seq,
 }
 
-impl<'d> Session<'d> {
-    /// Begins a session of `owner` on an existing store.
+impl<'d> Session<RealMachine<'d>> {
+    /// Begins a session of `owner` on an existing store of this machine.
     pub fn new(
         disk: &'d RealDisk,
         clock: &'d dyn Clock,
         owner: OwnerName,
         patience: Patience,
-    ) -> Session<'d> {
+    ) -> Session<RealMachine<'d>> {
+        Session::on(RealMachine::new(disk).with_clock(clock), owner, patience)
+    }
+}
+
+impl<M: Machine> Session<M> {
+    /// Begins a session of `owner` on a machine's store.
+    pub fn on(machine: M, owner: OwnerName, patience: Patience) -> Session<M> {
+        let disk = machine.disk();
         Session {
+            store: FileStore::new(disk.clone(), Access::Append),
             disk,
-            store: FileStore::new(disk, Access::Append),
-            clock,
+            machine,
             owner,
             patience,
             warnings: Vec::new(),
@@ -100,7 +108,7 @@ impl<'d> Session<'d> {
         &mut self,
         mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
     ) -> Result<Done<T>, LeaseError> {
-        let began = Instant::now();
+        let began = self.machine.uptime();
         let guard = self.enter()?;
         let (answer, last) = loop {
             let mut writing = self.writing()?;
@@ -116,7 +124,7 @@ impl<'d> Session<'d> {
                 }
                 Decision::Write(ops, answer) => match self.store.append_if(writing, &ops)? {
                     Appended::Valid { head, .. } => break (answer, head.seq),
-                    Appended::Conflict if began.elapsed() < self.patience.budget => {}
+                    Appended::Conflict if self.waited(began) < self.patience.budget => {}
                     Appended::Conflict => return Err(self.never_first(began)),
                 },
             }
@@ -168,39 +176,43 @@ impl<'d> Session<'d> {
     }
 
     /// The store as one that only looks sees it: it may be on a disk that cannot be written to.
-    fn reading(&self) -> FileStore<&'d RealDisk> {
-        FileStore::new(self.disk, Access::Read)
+    fn reading(&self) -> FileStore<M::Disk> {
+        FileStore::new(self.disk.clone(), Access::Read)
     }
 
-    fn enter(&self) -> Result<Guard<'d>, MutexError> {
+    fn enter(&self) -> Result<Guard<M>, MutexError> {
         let me = Holder {
-            nonce: format!("{:016x}", random().unwrap_or_default()),
+            nonce: format!("{:016x}", self.machine.random().unwrap_or_default()),
             owner: self.owner.as_str().into(),
-            process: process::current().ok(),
+            process: self.machine.this_process(),
             since: self.now().to_string(),
         };
-        mutex::enter(self.disk, me, self.patience)
+        mutex::enter(&self.machine, me, self.patience)
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.clock.wall_ms())
+        Timestamp::from_unix_ms(self.machine.clock().wall_ms())
     }
 
     fn writing(&self) -> Result<Writing, LeaseError> {
-        let nonce = random().map_err(|source| LeaseError::Chance { source })?;
+        let nonce = self.machine.random().map_err(|source| LeaseError::Chance { source })?;
         Ok(Writing { ts: self.now(), nonce })
     }
 
-    fn never_first(&self, began: Instant) -> LeaseError {
-        let holder = mutex::read_holder(self.disk).ok().flatten().map(Box::new);
-        let path = self.disk.path().to_owned();
-        LeaseError::Mutex(MutexError::Busy { path, waited: began.elapsed(), holder })
+    fn waited(&self, began: Duration) -> Duration {
+        self.machine.uptime().saturating_sub(began)
+    }
+
+    fn never_first(&self, began: Duration) -> LeaseError {
+        let holder = mutex::read_holder(&self.disk).ok().flatten().map(Box::new);
+        let path = self.machine.store_path();
+        LeaseError::Mutex(MutexError::Busy { path, waited: self.waited(began), holder })
     }
 }
 
 /// The present as it was loaded. Records never get an earlier time than their predecessors, and a decision has the
 /// time of its record.
-fn moment_of<'s>(store: &'s FileStore<&RealDisk>, now: Timestamp) -> Result<Moment<'s>, LeaseError> {
+fn moment_of<D: Disk>(store: &FileStore<D>, now: Timestamp) -> Result<Moment<'_>, LeaseError> {
     let (Some(segment), Some(head)) = (store.segment(), store.head()) else {
         return Ok(Moment { state: NOTHING.get_or_init(State::default), now, next: Seq::FIRST });
     };
@@ -210,13 +222,6 @@ fn moment_of<'s>(store: &'s FileStore<&RealDisk>, now: Timestamp) -> Result<Mome
 
 /// What a store without records amounts to.
 static NOTHING: OnceLock<State> = OnceLock::new();
-
-/// 64 bits that nobody else has.
-fn random() -> Result<u64, std::io::Error> {
-    let mut bytes = [0u8; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u64::from_le_bytes(bytes))
-}
 
 /// An error with everything behind it, in one line.
 pub fn chain_of(error: &dyn std::error::Error) -> String {
@@ -231,9 +236,8 @@ pub fn chain_of(error: &dyn std::error::Error) -> String {
 }
 
 /// Whether a process of the lease is seen alive, as far as it can be told from here.
-fn observe(lease: &Lease) -> arbiter::evidence::Observation {
-    let here = process::Here::this();
-    let processes: Vec<_> = lease.processes.iter().map(|one| process::probe(one, here)).collect();
+fn observe<M: Machine>(machine: &M, lease: &Lease) -> arbiter::evidence::Observation {
+    let processes: Vec<_> = lease.processes.iter().map(|one| machine.probe(one)).collect();
     let alive = arbiter::evidence::Liveness::of_all(processes.iter().map(|report| report.alive));
     arbiter::evidence::Observation { lease: lease.lease, alive, processes }
 }

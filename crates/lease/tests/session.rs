@@ -10,6 +10,7 @@ use arbiter::request::{Request, RequestId};
 use arbiter::verdict::Verdict;
 use journal::disk::RealDisk;
 use lease::clock::SystemClock;
+use lease::machine::RealMachine;
 use lease::mutex::Patience;
 use lease::session::{Ask, Session, Which};
 
@@ -21,7 +22,7 @@ fn ask(owner: &str, lane: &str, id: Option<&str>) -> Ask {
     Ask { request, policy: Policy::default(), with_leases: Vec::new(), dry_run: false }
 }
 
-fn session<'d>(disk: &'d RealDisk, owner: &str) -> Session<'d> {
+fn session<'d>(disk: &'d RealDisk, owner: &str) -> Session<RealMachine<'d>> {
     Session::new(disk, &SystemClock, OwnerName::new(owner).unwrap(), Patience::default())
 }
 

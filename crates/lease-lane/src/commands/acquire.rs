@@ -16,6 +16,7 @@ use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
 use lease::clock::Clock;
+use lease::machine::RealMachine;
 use lease::paths::RootDir;
 use lease::session::{Acquired, Ask, LeaseError, Session};
 use lease::{process, regions};
@@ -188,7 +189,7 @@ fn decided_on_nothing(ask: &Ask) -> Acquired {
 }
 
 fn wait_for(
-    session: &mut Session<'_>,
+    session: &mut Session<RealMachine<'_>>,
     ask: &Ask,
     most: Duration,
     talk: &mut dyn Write,

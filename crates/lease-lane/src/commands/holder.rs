@@ -8,6 +8,7 @@ use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use journal::record::Ended;
 use lease::clock::Clock;
+use lease::machine::RealMachine;
 use lease::session::{LeaseError, Miss, Session, Which};
 use serde::Serialize;
 
@@ -95,7 +96,7 @@ fn ask<T>(
     context: &Context,
     which: &Which,
     talk: &mut dyn Write,
-    verb: impl FnOnce(&mut Session<'_>) -> Result<Result<T, Miss>, LeaseError>,
+    verb: impl FnOnce(&mut Session<RealMachine<'_>>) -> Result<Result<T, Miss>, LeaseError>,
 ) -> Result<Result<T, Reply>, Failure> {
     let owner = context.owner()?;
     let Some(disk) = context.look()? else { return Ok(Err(missed(which, &owner, &Miss::NotHeld))) };

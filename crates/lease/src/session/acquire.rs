@@ -1,9 +1,9 @@
 //! Asking for a lease.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arbiter::decide::{Question, arbitrate, contenders};
-use arbiter::evidence::{ClockReading, Evidence};
+use arbiter::evidence::Evidence;
 use arbiter::lease::Lease;
 use arbiter::policy::Policy;
 use arbiter::request::{Note, Request};
@@ -13,10 +13,10 @@ use journal::JournalError;
 use journal::record::{Acquire, Op, PolicyChange, Refuse, Release, Scavenge};
 use journal::state::{State, fingerprint};
 use journal::store::Store;
-use journal::watch::Watch;
 use serde_json::Map;
 
 use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe};
+use crate::machine::{Machine, Watch};
 use crate::mutex::MutexError;
 
 /// A request with everything that belongs to it.
@@ -62,7 +62,7 @@ enum Answer {
     Again(Verdict, Seq),
 }
 
-impl Session<'_> {
+impl<M: Machine> Session<M> {
     /// Asks for a lease.
     ///
     /// A refusal that could not be written is still a refusal, with `seq` none.
@@ -88,8 +88,8 @@ impl Session<'_> {
     ) -> Result<Acquired, LeaseError> {
         // Processes end and leases expire without a record, so look now and then even if nothing is written.
         const LOOK_AGAIN: Duration = Duration::from_millis(200);
-        let began = Instant::now();
-        let mut watch = Watch::new(self.disk);
+        let began = self.machine.uptime();
+        let mut watch = self.machine.watch();
         let mut answer = match self.repeated(ask)? {
             Some(answer) => return Ok(answer),
             None if most.is_zero() => self.attempt(ask, Refusing::OnRecord)?,
@@ -104,7 +104,7 @@ impl Session<'_> {
             if matches!(answer.verdict, Verdict::Grant(_)) || answer.repeated {
                 return Ok(answer);
             }
-            let left = most.saturating_sub(began.elapsed());
+            let left = most.saturating_sub(self.waited(began));
             if left.is_zero() {
                 answer.timed_out = true;
                 return Ok(answer);
@@ -136,7 +136,7 @@ impl Session<'_> {
         if ask.dry_run {
             return self.decide_only(ask);
         }
-        let clock = self.clock;
+        let machine = self.machine.clone();
         let mut refused = None;
         let done = self.transact(|moment| {
             refused = None;
@@ -144,7 +144,7 @@ impl Session<'_> {
                 // The one who got it first may have died before it was durable.
                 return Ok(Decision::Confirm(again));
             }
-            let (verdict, mut ops) = decide(ask, &moment, clock.reading());
+            let (verdict, mut ops) = decide(&machine, ask, &moment);
             if let Verdict::Refuse(_) = verdict {
                 refused = Some(verdict.clone());
                 match (refusing, ops.last_mut()) {
@@ -226,7 +226,7 @@ impl Session<'_> {
         if let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? {
             return Ok(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false });
         }
-        let (verdict, _) = decide(ask, &moment, self.clock.reading());
+        let (verdict, _) = decide(&self.machine, ask, &moment);
         Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
     }
 }
@@ -242,13 +242,14 @@ fn answer_again(ask: &Ask, state: &State) -> Result<Option<Answer>, LeaseError> 
 }
 
 /// The verdict, and the records that it is made of: a correct history after every prefix.
-pub(super) fn decide(ask: &Ask, moment: &Moment<'_>, clock: ClockReading) -> (Verdict, Vec<Op>) {
+pub(super) fn decide<M: Machine>(machine: &M, ask: &Ask, moment: &Moment<'_>) -> (Verdict, Vec<Op>) {
     let Ask { request, policy, with_leases, .. } = ask;
     let live = &moment.state.live;
-    let mut evidence = Evidence::at(clock);
+    let mut evidence = Evidence::at(machine.clock().reading());
     evidence.with_leases.clone_from(with_leases);
     let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
-    evidence.observed = bound.filter(|lease| !lease.processes.is_empty()).map(observe).collect();
+    let bound = bound.filter(|lease| !lease.processes.is_empty());
+    evidence.observed = bound.map(|lease| observe(machine, lease)).collect();
     let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now: moment.now });
 
     let mut ops = Vec::new();

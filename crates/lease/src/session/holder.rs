@@ -9,6 +9,8 @@ use arbiter::time::{Span, Timestamp};
 use journal::record::{Ended, Heartbeat, Op, Release};
 use journal::state::State;
 
+use crate::machine::Machine;
+
 use super::{Decision, LeaseError, Session};
 
 /// Which lease is meant.
@@ -70,7 +72,7 @@ pub struct Beaten {
     pub seq: Option<Seq>,
 }
 
-impl Session<'_> {
+impl<M: Machine> Session<M> {
     /// Gives a lease back.
     ///
     /// # Errors
@@ -119,13 +121,13 @@ impl Session<'_> {
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
-        let clock = self.clock;
+        let machine = self.machine.clone();
         let done = self.transact(|moment| {
             let lease = match find(moment.state, which, fence, &owner) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
-            let reading = clock.reading();
+            let reading = machine.clock().reading();
             let recent = coalesce.is_some_and(|span| lease.age(moment.now, &reading) < span);
             let mut beaten = Beaten {
                 lease: lease.lease,

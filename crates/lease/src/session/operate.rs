@@ -13,6 +13,7 @@ use journal::store::Store;
 
 use super::acquire::{Ask, decide};
 use super::{Decision, LeaseError, Moment, Session};
+use crate::machine::Machine;
 
 /// What a compaction came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Imported {
     Refused(Box<Refusal>),
 }
 
-impl Session<'_> {
+impl<M: Machine> Session<M> {
     /// Makes the first record where there is none. `false`: there was one.
     ///
     /// # Errors
@@ -98,8 +99,8 @@ impl Session<'_> {
     /// [`LeaseError`].
     pub fn repair(&mut self) -> Result<Option<Plan>, LeaseError> {
         let guard = self.enter()?;
-        let operator =
-            Operator { owner: self.owner.clone(), clock: self.clock.reading(), writing: self.writing()? };
+        let clock = self.machine.clock().reading();
+        let operator = Operator { owner: self.owner.clone(), clock, writing: self.writing()? };
         let plan = repair::repair(&self.disk, &operator)?;
         drop(guard);
         Ok(plan)
@@ -115,7 +116,7 @@ impl Session<'_> {
     ///
     /// When the arbiter grants a lease that cannot live beside the others, which it does not.
     pub fn import(&mut self, requests: &[Request], policy: &Policy) -> Result<Imported, LeaseError> {
-        let clock = self.clock;
+        let machine = self.machine.clone();
         let done = self.transact(|moment| {
             let mut state = moment.state.clone();
             let mut next = moment.next;
@@ -128,7 +129,7 @@ impl Session<'_> {
                     with_leases: Vec::new(),
                     dry_run: false,
                 };
-                let (verdict, more) = decide(&ask, &Moment { state: &state, ..moment }, clock.reading());
+                let (verdict, more) = decide(&machine, &ask, &Moment { state: &state, ..moment });
                 if let Verdict::Refuse(refusal) = verdict {
                     return Ok(Decision::Answer(Imported::Refused(Box::new(refusal))));
                 }

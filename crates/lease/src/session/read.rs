@@ -9,6 +9,7 @@ use journal::state::State;
 use journal::store::Store;
 
 use super::{LeaseError, Session, observe};
+use crate::machine::Machine;
 
 /// The live set as it is now.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub enum Checked {
     Fenced(Box<Lease>),
 }
 
-impl Session<'_> {
+impl<M: Machine> Session<M> {
     /// The live set. Never writes.
     ///
     /// # Errors
@@ -56,7 +57,9 @@ impl Session<'_> {
     /// [`LeaseError`].
     pub fn live(&mut self) -> Result<View, LeaseError> {
         let mut store = self.reading();
-        let leases = store.load()?.map_or_else(Vec::new, |state| state.live.iter().map(view).collect());
+        let leases = store.load()?.map_or_else(Vec::new, |state| {
+            state.live.iter().map(|lease| view(&self.machine, lease)).collect()
+        });
         Ok(View { seq: store.head().map(|head| head.seq), leases })
     }
 
@@ -86,7 +89,9 @@ impl Session<'_> {
                 && lease.is_none_or(|id| held.lease == id)
                 && fence.is_none_or(|fence| held.fence == fence)
         };
-        Ok(Checked::Paths(paths.into_iter().map(|path| check_path(state, path, is_mine)).collect()))
+        Ok(Checked::Paths(
+            paths.into_iter().map(|path| check_path(&self.machine, state, path, is_mine)).collect(),
+        ))
     }
 
     /// The time as this session sees it.
@@ -95,14 +100,25 @@ impl Session<'_> {
     }
 }
 
-fn check_path(state: &State, path: ProjectPath, is_mine: impl Fn(&Lease) -> bool) -> PathCheck {
+fn check_path<M: Machine>(
+    machine: &M,
+    state: &State,
+    path: ProjectPath,
+    is_mine: impl Fn(&Lease) -> bool,
+) -> PathCheck {
     let case = state.policy.case;
     let by = state.live.iter().find(|lease| is_mine(lease) && lease.tree.covers(&path, case)).cloned();
     let claims = |lease: &&Lease| lease.tree.covers(&path, case) || lease.read.covers(&path, case);
-    let others = state.live.iter().filter(|lease| !is_mine(lease)).filter(claims).map(view).collect();
+    let others = state
+        .live
+        .iter()
+        .filter(|lease| !is_mine(lease))
+        .filter(claims)
+        .map(|lease| view(machine, lease))
+        .collect();
     PathCheck { path, by, others }
 }
 
-fn view(lease: &Lease) -> LeaseView {
-    LeaseView { lease: lease.clone(), alive: observe(lease).alive }
+fn view<M: Machine>(machine: &M, lease: &Lease) -> LeaseView {
+    LeaseView { lease: lease.clone(), alive: observe(machine, lease).alive }
 }

@@ -1,0 +1,83 @@
+//! The machine this process runs on.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use arbiter::evidence::{ProcessIdentity, ProcessReport};
+use journal::disk::{DiskError, RealDisk};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::{FlockQueue, Machine};
+use crate::clock::{Clock, SystemClock};
+use crate::process::{self, Here};
+
+/// The real one: a store on a real disk, this kernel's processes and random numbers, and a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct RealMachine<'d> {
+    disk: &'d RealDisk,
+    clock: &'d dyn Clock,
+}
+
+impl<'d> RealMachine<'d> {
+    /// This machine, with the store on `disk`.
+    pub fn new(disk: &'d RealDisk) -> RealMachine<'d> {
+        RealMachine { disk, clock: &SystemClock }
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: &'d dyn Clock) -> RealMachine<'d> {
+        RealMachine { clock, ..self }
+    }
+}
+
+impl<'d> Machine for RealMachine<'d> {
+    type Disk = &'d RealDisk;
+    type Queue = FlockQueue;
+    type Watch = journal::watch::Watch;
+
+    fn disk(&self) -> &'d RealDisk {
+        self.disk
+    }
+
+    fn store_path(&self) -> PathBuf {
+        self.disk.path().to_owned()
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.clock
+    }
+
+    fn uptime(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        BEGAN.get_or_init(Instant::now).elapsed()
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        let mut bytes = [0u8; 8];
+        getrandom(&mut bytes, GetRandomFlags::empty())?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn this_process(&self) -> Option<ProcessIdentity> {
+        process::current().ok()
+    }
+
+    fn probe(&self, process: &ProcessIdentity) -> ProcessReport {
+        process::probe(process, Here::this())
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn queue(&self) -> Result<FlockQueue, DiskError> {
+        FlockQueue::open(self.disk)
+    }
+
+    fn watch(&self) -> journal::watch::Watch {
+        journal::watch::Watch::new(self.disk)
+    }
+}
