@@ -1,0 +1,82 @@
+//! `cargo run --release -p simulator -- --seed N --steps M`: plays one seed, or many, and says what broke.
+
+#![allow(clippy::print_stdout, reason = "it is what the program is for")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use arbiter::time::Span;
+use clap::Parser;
+use simulator::run::{Tally, play};
+
+/// Play seeds of the simulated world against the shipped code and check every promise after every step.
+///
+/// The same seed and number of steps give the same run, call for call. A failure prints the command that repeats it.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps of each seed
+    #[arg(long, default_value_t = 500)]
+    steps: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Go on with further seeds for this long (90s, 10m, 2h) instead
+    #[arg(long, value_name = "DURATION", conflicts_with = "seeds")]
+    soak: Option<String>,
+    /// Print every call
+    #[arg(long)]
+    trace: bool,
+    /// Go on after a failure
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let soak = match args.soak.as_deref().map(Span::parse) {
+        Some(Err(error)) => {
+            eprintln!("error: --soak: {error}");
+            return ExitCode::from(2);
+        }
+        Some(Ok(span)) => Some(Duration::from_millis(span.as_ms())),
+        None => None,
+    };
+    let began = Instant::now();
+    let (mut total, mut played, mut failures) = (Tally::default(), 0, 0);
+    for seed in args.seed.. {
+        let enough = soak.map_or(played >= args.seeds, |soak| began.elapsed() >= soak);
+        if enough || failures > 0 && !args.keep_going {
+            break;
+        }
+        match play(seed, args.steps, args.trace) {
+            Ok(tally) => total.add(tally),
+            Err(failure) => {
+                failures += 1;
+                println!("BROKEN: {failure}");
+                println!("  again: cargo run --release -p simulator -- --seed {seed} --steps {} --trace", args.steps);
+            }
+        }
+        played += 1;
+    }
+    println!(
+        "{played} seeds, {} steps: {failures} violations in {:.1} s",
+        total.steps,
+        began.elapsed().as_secs_f64()
+    );
+    println!(
+        "  {} processes ended, {} killed; {} grants, {} refusals; {} failed calls, {} power cuts, {} damaged journals; {} \
+         decisions made again",
+        total.ended,
+        total.killed,
+        total.granted,
+        total.refused,
+        total.faults,
+        total.power_cuts,
+        total.damaged,
+        total.decided_again
+    );
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

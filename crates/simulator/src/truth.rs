@@ -1,0 +1,469 @@
+//! What every simulated process was told, and whether it is true: the promises S1, S2, S3 and S5 as one check.
+//!
+//! The truth is kept apart from the code that is tested: grants are what processes *reported*, held until their
+//! holder asks to let go of them or somebody may take them away, by the simulator's own knowledge of clocks and
+//! deaths. The journal is read by the shipped reader, and what it says is compared.
+
+use std::collections::BTreeMap;
+
+use arbiter::evidence::ProcessIdentity;
+use arbiter::lease::Lease;
+use arbiter::name::{LaneName, OwnerName};
+use arbiter::policy::Policy;
+use arbiter::region::Region;
+use arbiter::request::Request;
+use arbiter::seq::LeaseId;
+use arbiter::time::Span;
+use arbiter::verdict::Verdict;
+use journal::JournalError;
+use journal::disk::Access;
+use journal::history::{self, Redecider};
+use journal::repair::REPAIR_OWNER;
+use journal::store::{FileStore, Store};
+use lease::mutex::MutexError;
+use lease::session::{Acquired, LeaseError, View};
+
+use crate::world::{Namespace, World};
+
+/// A request's own number, written into its reason, by which its lease is known again.
+pub type Tag = u64;
+
+/// What a request claims: whole directories, so that whether two of them meet can be told without the code that is
+/// tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Directories it writes; the empty one is everything.
+    pub writes: Vec<&'static str>,
+    /// Directories it reads.
+    pub reads: Vec<&'static str>,
+}
+
+impl Claim {
+    /// What the request says for it.
+    ///
+    /// # Panics
+    ///
+    /// When a directory is no pattern.
+    pub fn regions(&self) -> (Region, Region) {
+        let parse = |dirs: &[&str]| Region::parse(dirs.iter().copied()).expect("directories are patterns");
+        (parse(&self.writes), parse(&self.reads))
+    }
+
+    fn meets(&self, other: &Claim) -> bool {
+        let meet = |ours: &[&str], theirs: &[&str]| {
+            ours.iter().any(|one| theirs.iter().any(|two| is_within(one, two) || is_within(two, one)))
+        };
+        meet(&self.writes, &other.writes) || meet(&self.writes, &other.reads) || meet(&self.reads, &other.writes)
+    }
+}
+
+fn is_within(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| dir.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+/// When something happened, by all clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    boot: String,
+    up_ms: u64,
+    wall_ms: i64,
+}
+
+/// What somebody was granted.
+#[derive(Clone, Debug)]
+struct Grant {
+    owner: OwnerName,
+    lane: LaneName,
+    claim: Claim,
+    ttl: Span,
+    processes: Vec<ProcessIdentity>,
+    beat: Moment,
+    /// Its time is over or its holder dead: whoever needs its place may have it.
+    evictable: bool,
+    /// Its holder has asked to give it back, and may have succeeded.
+    leaving: bool,
+    /// It was given back, or lost to damage that a person accepted: it must not come back.
+    gone: bool,
+    /// It was not there at the last look. Only what a power cut takes back can bring it back.
+    absent: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    owner: Option<OwnerName>,
+    claim: Claim,
+    refused: bool,
+}
+
+/// Everything that was told.
+#[derive(Debug)]
+pub struct Truth {
+    grants: BTreeMap<LeaseId, Grant>,
+    asked: BTreeMap<Tag, Asked>,
+    highest_fence: u64,
+    highest_wall_ms: i64,
+    /// Whether all processes can see one another.
+    one_namespace: bool,
+    /// Whether anything happened after which the journal may say that it is damaged.
+    may_be_damaged: bool,
+    looked_at: Option<u64>,
+}
+
+/// A promise that was broken, in words.
+pub type Broken = String;
+
+/// What a look at the journal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It can be read.
+    Sound,
+    /// It refuses every grant until a person repairs.
+    Damaged,
+}
+
+impl Truth {
+    /// Nothing was told yet.
+    pub fn new(one_namespace: bool) -> Truth {
+        Truth {
+            grants: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            highest_fence: 0,
+            highest_wall_ms: i64::MIN,
+            one_namespace,
+            may_be_damaged: false,
+            looked_at: None,
+        }
+    }
+
+    /// From now on the journal may be damaged, visibly.
+    pub fn damage_may_show(&mut self) {
+        self.may_be_damaged = true;
+    }
+
+    /// Whether the journal may say that it is damaged.
+    pub fn damage_is_allowed(&self) -> bool {
+        self.may_be_damaged
+    }
+
+    /// The highest fence that anybody knows of: who asks from now on must get a higher one.
+    pub fn fence(&self) -> u64 {
+        self.highest_fence
+    }
+
+    /// Somebody asks.
+    pub fn asks(&mut self, tag: Tag, request: &Request, claim: &Claim) {
+        let asked = self.asked.entry(tag).or_default();
+        asked.owner = Some(request.owner.clone());
+        asked.claim = claim.clone();
+        asked.refused = false;
+    }
+
+    /// Somebody who asked at `moment`, when `fence` was the highest, has been answered.
+    ///
+    /// # Errors
+    ///
+    /// A broken promise.
+    pub fn answers(
+        &mut self,
+        tag: Tag,
+        request: &Request,
+        moment: &Moment,
+        fence: u64,
+        answer: &Result<Acquired, LeaseError>,
+    ) -> Result<Option<LeaseId>, Broken> {
+        match answer {
+            Ok(Acquired { verdict: Verdict::Refuse(_), .. }) => {
+                self.asked.entry(tag).or_default().refused = true;
+                Ok(None)
+            }
+            Ok(Acquired { verdict: Verdict::Grant(grant), seq, repeated, .. }) => {
+                let Some(seq) = *seq else { return Err(format!("request {tag} was granted without a record")) };
+                let id = LeaseId::from(seq);
+                if *repeated && self.grants.contains_key(&id) {
+                    return Ok(Some(id));
+                }
+                if !repeated && seq.get() <= fence {
+                    return Err(format!("lease {id} has a fence that is not above {fence}, which was told before"));
+                }
+                self.highest_fence = self.highest_fence.max(seq.get());
+                let new = Grant {
+                    owner: request.owner.clone(),
+                    lane: grant.lane.clone(),
+                    claim: self.asked.get(&tag).map(|asked| asked.claim.clone()).unwrap_or_default(),
+                    ttl: grant.ttl,
+                    processes: request.processes.clone(),
+                    beat: moment.clone(),
+                    evictable: false,
+                    leaving: false,
+                    gone: false,
+                    absent: false,
+                };
+                for (other, held) in &self.grants {
+                    if held.is_held() && new.meets(held) {
+                        return Err(format!(
+                            "S1: lease {id} of {} ({:?}) was granted while lease {other} of {} ({:?}) is held",
+                            new.owner, new.claim, held.owner, held.claim
+                        ));
+                    }
+                }
+                self.grants.insert(id, new);
+                Ok(Some(id))
+            }
+            Err(LeaseError::Mutex(MutexError::Busy { .. })) => {
+                self.asked.entry(tag).or_default().refused = true;
+                Ok(None)
+            }
+            // The disk has failed: the record may be there or not.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The holder is about to give it back. Says whether it must still be there for that.
+    pub fn leaves(&mut self, id: LeaseId) -> bool {
+        let Some(grant) = self.grants.get_mut(&id) else { return false };
+        let held = grant.is_held();
+        grant.leaving = true;
+        held
+    }
+
+    /// It was given back.
+    pub fn left(&mut self, id: LeaseId) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.gone = true;
+        }
+    }
+
+    /// The holder, who alone has asked for it, was told that it has no such lease.
+    ///
+    /// # Errors
+    ///
+    /// That it must have it.
+    pub fn missed(&self, id: LeaseId) -> Result<(), Broken> {
+        match self.grants.get(&id) {
+            Some(grant) if !grant.evictable && !grant.gone && !self.is_covered() => {
+                Err(format!("S2: the holder of lease {id} was told that it has none"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A beat that was begun at `moment` was recorded.
+    ///
+    /// # Errors
+    ///
+    /// That there was nothing to beat for.
+    pub fn beats(&mut self, id: LeaseId, moment: &Moment) -> Result<(), Broken> {
+        let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
+        if grant.gone {
+            return Err(format!("a beat was recorded for lease {id}, which was given back"));
+        }
+        grant.beat = moment.clone();
+        grant.evictable = false;
+        Ok(())
+    }
+
+    /// The power has failed: what was not durable may be as it was before.
+    pub fn forgets(&mut self) {
+        for grant in self.grants.values_mut() {
+            grant.absent = false;
+        }
+    }
+
+    /// Whether a repair's hold covers what is missing.
+    fn is_covered(&self) -> bool {
+        self.grants.values().any(|grant| grant.owner.as_str() == REPAIR_OWNER && grant.is_held())
+    }
+
+    /// Time has passed or somebody has died: some leases may now be taken away.
+    pub fn time_passes(&mut self, world: &World) {
+        let now = moment(world);
+        self.highest_wall_ms = self.highest_wall_ms.max(now.wall_ms);
+        for grant in self.grants.values_mut().filter(|grant| !grant.evictable && !grant.gone) {
+            let lives = grant.processes.iter().any(|process| world.lives(process));
+            let is_dead = !grant.processes.is_empty() && !lives;
+            let most = grant.ttl.plus(Span::from_ms(grant.ttl.as_ms() / 10).min(Policy::GRACE_MAX_DEFAULT)).as_ms();
+            let age = if grant.beat.boot == now.boot {
+                now.up_ms - grant.beat.up_ms
+            } else {
+                u64::try_from(self.highest_wall_ms - grant.beat.wall_ms).unwrap_or(0)
+            };
+            let is_seen = lives && self.one_namespace;
+            if is_dead || age > most && !is_seen {
+                grant.evictable = true;
+            }
+        }
+    }
+
+    /// Reads the journal as somebody new would, if it has changed, and compares it with what was told.
+    ///
+    /// # Errors
+    ///
+    /// A broken promise.
+    pub fn look(&mut self, world: &World) -> Result<Seen, Broken> {
+        let version = world.disk.version();
+        if self.looked_at == Some(version) {
+            return Ok(Seen::Sound);
+        }
+        let mut store = FileStore::new(world.disk.process(), Access::Read);
+        match store.load() {
+            Ok(state) => {
+                let live: Vec<Lease> = state.map_or_else(Vec::new, |state| state.live.iter().cloned().collect());
+                self.compare(&live, world)?;
+                self.looked_at = Some(version);
+                Ok(Seen::Sound)
+            }
+            Err(JournalError::Damaged(damage)) if self.may_be_damaged => {
+                let _visibly = damage;
+                Ok(Seen::Damaged)
+            }
+            Err(error) => Err(format!("S5: the journal cannot be read although nothing damaged it: {error}")),
+        }
+    }
+
+    fn compare(&mut self, live: &[Lease], world: &World) -> Result<(), Broken> {
+        for lease in live {
+            if lease.owner.as_str() == REPAIR_OWNER {
+                self.meet_the_hold(lease, world)?;
+                continue;
+            }
+            let tag = tag_of(lease);
+            let Some(asked) = tag.and_then(|tag| self.asked.get(&tag)) else {
+                return Err(format!("S3: nobody asked for {lease}"));
+            };
+            let (tree, read) = asked.claim.regions();
+            if asked.owner.as_ref() != Some(&lease.owner) || tree != lease.tree || read != lease.read {
+                return Err(format!("S3: {lease} is not what was asked for"));
+            }
+            if asked.refused {
+                return Err(format!("S3: {lease} lives although its owner was told no"));
+            }
+            if self.grants.get(&lease.lease).is_some_and(|grant| grant.gone || grant.absent) {
+                return Err(format!("{lease} lives again after it had ended"));
+            }
+        }
+        let claims: Vec<(&Lease, &Claim)> = live
+            .iter()
+            .filter_map(|lease| Some((lease, &self.asked.get(&tag_of(lease)?)?.claim)))
+            .collect();
+        for (n, (one, ones)) in claims.iter().enumerate() {
+            if let Some((two, _)) = claims[..n].iter().find(|(_, twos)| ones.meets(twos)) {
+                return Err(format!("S1: {two} and {one} live at once"));
+            }
+        }
+        let covered = live.iter().any(|lease| lease.owner.as_str() == REPAIR_OWNER);
+        for (id, grant) in &mut self.grants {
+            match live.iter().find(|lease| lease.lease == *id) {
+                None if grant.is_held() && !covered => {
+                    return Err(format!("S2: lease {id} of {} was reported and is not there", grant.owner));
+                }
+                None => grant.absent = true,
+                Some(lease) if lease.owner != grant.owner => {
+                    return Err(format!("S2: lease {id} is not what was reported"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A repair's hold is a grant that nobody asked for, and it must stay like any other.
+    fn meet_the_hold(&mut self, lease: &Lease, world: &World) -> Result<(), Broken> {
+        if !self.may_be_damaged {
+            return Err(format!("S3: {lease} holds everything although nothing was damaged"));
+        }
+        self.grants.entry(lease.lease).or_insert_with(|| Grant {
+            owner: lease.owner.clone(),
+            lane: lease.lane.clone(),
+            claim: Claim { writes: vec![""], reads: Vec::new() },
+            ttl: lease.ttl,
+            processes: Vec::new(),
+            beat: moment(world),
+            evictable: false,
+                    leaving: false,
+                    gone: false,
+                    absent: false,
+        });
+        Ok(())
+    }
+
+    /// A person gives up what a repair's hold covered: what is missing is missing for good.
+    pub fn accept_the_loss(&mut self, live: &View) {
+        for (id, grant) in &mut self.grants {
+            if !live.leases.iter().any(|view| view.lease.lease == *id) {
+                grant.gone = true;
+            }
+        }
+    }
+
+    /// The repair's holds that live.
+    pub fn holds(live: &View) -> Vec<(LaneName, LeaseId)> {
+        let holds = live.leases.iter().filter(|view| view.lease.owner.as_str() == REPAIR_OWNER);
+        holds.map(|view| (view.lease.lane.clone(), view.lease.lease)).collect()
+    }
+
+    /// Compares what a process saw that looked while nobody else did anything.
+    ///
+    /// # Errors
+    ///
+    /// A lease that must be there is not.
+    pub fn saw(&self, held_before: &[LeaseId], view: &View) -> Result<(), Broken> {
+        let covered = !Truth::holds(view).is_empty();
+        for id in held_before {
+            let still = self.grants.get(id).is_some_and(Grant::is_held);
+            if still && !covered && !view.leases.iter().any(|view| view.lease.lease == *id) {
+                return Err(format!("S2: `live` does not show lease {id}, which was held before and after"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The leases that must be there now.
+    pub fn held(&self) -> Vec<LeaseId> {
+        self.grants.iter().filter(|(_, grant)| grant.is_held()).map(|(id, _)| *id).collect()
+    }
+
+    /// Decides everything that is on record again.
+    ///
+    /// # Errors
+    ///
+    /// What comes out otherwise.
+    pub fn decide_again(world: &World) -> Result<u64, Broken> {
+        let mut again = Redecider::default();
+        let disk = world.disk.process();
+        history::walk(&disk, |event| {
+            again.take(&event);
+            std::ops::ControlFlow::Continue(())
+        })
+        .map_err(|error| format!("S4: the history cannot be read: {error}"))?;
+        match again.differences.first() {
+            None => Ok(again.decisions),
+            Some(difference) => Err(format!("S4: decided again, record {difference:?}")),
+        }
+    }
+}
+
+impl Grant {
+    /// Whether it has to be there, and nobody else may have what it has.
+    fn is_held(&self) -> bool {
+        !self.evictable && !self.leaving && !self.gone
+    }
+
+    fn meets(&self, other: &Grant) -> bool {
+        self.lane.same_as(&other.lane) || self.claim.meets(&other.claim)
+    }
+}
+
+/// The world's clocks.
+pub fn moment(world: &World) -> Moment {
+    use lease::clock::Clock as _;
+    let reading = world.clock.reading();
+    Moment { boot: reading.boot, up_ms: reading.up_ms, wall_ms: world.clock.wall_ms() }
+}
+
+fn tag_of(lease: &Lease) -> Option<Tag> {
+    lease.why.as_ref()?.as_str().parse().ok()
+}
+
+/// The namespace that all processes of a world with only one are in.
+pub const HOME: Namespace = Namespace(1);
