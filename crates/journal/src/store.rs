@@ -338,10 +338,11 @@ impl<D: Disk> FileStore<D> {
         let (blob, records) = encode(head, had_open_tail, writing, ops)?;
         let Some(&last) = records.last() else { return Ok(Appended::Conflict) };
         let from = chain.bytes();
-        let taken = self.disk.append(&present.file, &present.name, blob.as_bytes())?;
+        let taken = self.disk.append(&present.file, &present.name, blob.as_bytes());
 
-        // Only what is read back counts. Once the bytes are out, a failure to read is no answer: the records may
-        // count. One more look, from the start, decides; without it nobody may say yes or no.
+        // Only what is read back counts, whatever the write said of itself: one that failed may have left its bytes.
+        // A failure to read is no answer either: the records may count. One more look, from the start, decides;
+        // without it nobody may say yes or no.
         let counts = match present.read_back(&self.disk, from, last, writing.nonce) {
             Err(JournalError::Disk(source)) => {
                 let path = present.name.to_string().into();
@@ -353,16 +354,17 @@ impl<D: Disk> FileStore<D> {
             }
             read => read?,
         };
-        let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
-        if !counts && taken < blob.len() {
-            let what = format!("only {taken} of {} bytes were taken", blob.len());
-            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
-            let path = present.name.to_string().into();
-            return Err(DiskError { what: "append to", path, source }.into());
-        }
         if !counts {
+            let taken = taken?;
+            if taken < blob.len() {
+                let what = format!("only {taken} of {} bytes were taken", blob.len());
+                let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
+                let path = self.present.as_ref().map(|present| present.name.to_string()).unwrap_or_default();
+                return Err(DiskError { what: "append to", path: path.into(), source }.into());
+            }
             return Ok(Appended::Conflict);
         }
+        let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
         present.expected = last;
         self.unsynced = Some(Mark { seq: last.seq, crc: last.crc });
         let first = records.first().map_or(last.seq, |first| first.seq);

@@ -119,7 +119,8 @@ impl<M: Machine> Drop for Guard<M> {
         let Some(Inside { machine, nonce, queue }) = self.inside.take() else { return };
         let disk = machine.disk();
         // Only our own entry is removed; what cannot be removed is stale as soon as this process is gone.
-        if read_holder(&disk).ok().flatten().is_some_and(|there| there.nonce == nonce) {
+        let there = read_entry(&disk).ok().flatten().and_then(|there| there.holder());
+        if there.is_some_and(|there| there.nonce == nonce) {
             let _stale_later = disk.remove(&mutex_name());
         }
         drop(queue);
@@ -145,10 +146,10 @@ pub fn enter<M: Machine>(machine: &M, me: Holder, patience: Patience) -> Result<
         if disk.publish(&mutex_name(), &entry, Durability::None)? == Published::Created {
             break;
         }
-        let Some(there) = read_holder(&disk)? else { continue };
-        if is_gone(machine, &there) || seen.is_unchanged_for(patience.ttl, Some(&there), machine.uptime()) {
+        let Some(there) = read_entry(&disk)? else { continue };
+        if there.is_stale(machine) || seen.is_unchanged_for(patience.ttl, Some(&there), machine.uptime()) {
             // We are the head of the queue, so nobody else replaces it between this look and the rename.
-            if read_holder(&disk)?.as_ref() == Some(&there) {
+            if read_entry(&disk)?.as_ref() == Some(&there) {
                 disk.replace(&mutex_name(), &entry)?;
                 break;
             }
@@ -169,21 +170,44 @@ pub fn enter<M: Machine>(machine: &M, me: Holder, patience: Patience) -> Result<
 ///
 /// [`DiskError`] when the mutex file cannot be read.
 pub fn read_holder<D: Disk>(disk: &D) -> Result<Option<Holder>, DiskError> {
-    let name = mutex_name();
-    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
-    let bytes = disk.read(&file, &name, 0, HOLDER_BYTES_MAX)?;
-    let unreadable = || Holder {
-        nonce: String::from_utf8_lossy(&bytes).into_owned(),
-        owner: "somebody who left no readable entry".into(),
-        process: None,
-        since: "an unknown time".into(),
-    };
-    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable())))
+    Ok(read_entry(disk)?.map(Entry::into_holder))
 }
 
-/// Whether the holder is provably gone: its entry may be taken over at once.
-fn is_gone<M: Machine>(machine: &M, holder: &Holder) -> bool {
-    holder.process.as_ref().is_some_and(|process| machine.probe(process).alive == Liveness::No)
+/// The mutex file as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry(Vec<u8>);
+
+fn read_entry<D: Disk>(disk: &D) -> Result<Option<Entry>, DiskError> {
+    let name = mutex_name();
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    Ok(Some(Entry(disk.read(&file, &name, 0, HOLDER_BYTES_MAX)?)))
+}
+
+impl Entry {
+    fn holder(&self) -> Option<Holder> {
+        serde_json::from_slice(&self.0).ok()
+    }
+
+    fn into_holder(self) -> Holder {
+        self.holder().unwrap_or_else(|| Holder {
+            nonce: String::from_utf8_lossy(&self.0).into_owned(),
+            owner: "somebody who left no readable entry".into(),
+            process: None,
+            since: "an unknown time".into(),
+        })
+    }
+
+    /// Whether whoever made it is provably gone: it may be taken over at once.
+    ///
+    /// Entries are published whole, so one that cannot be read is not what anybody wrote who lives: a power cut
+    /// took its bytes, which are not synced, and its writer with them.
+    fn is_stale<M: Machine>(&self, machine: &M) -> bool {
+        match self.holder() {
+            None => true,
+            Some(Holder { process: None, .. }) => false,
+            Some(Holder { process: Some(process), .. }) => machine.probe(&process).alive == Liveness::No,
+        }
+    }
 }
 
 /// The lock on the queue; `None` when the TTL went by without the holder changing.
@@ -204,7 +228,7 @@ fn head_of_queue<M: Machine>(
         if queue.wait(left.min(look_again))? {
             return Ok(Some(queue));
         }
-        let there = read_holder(&disk)?;
+        let there = read_entry(&disk)?;
         let now = machine.uptime();
         if now.saturating_sub(began) >= patience.budget {
             return Err(busy(machine, began, there));
@@ -215,25 +239,24 @@ fn head_of_queue<M: Machine>(
     }
 }
 
-fn busy<M: Machine>(machine: &M, began: Duration, holder: Option<Holder>) -> MutexError {
+fn busy<M: Machine>(machine: &M, began: Duration, there: Option<Entry>) -> MutexError {
     let waited = machine.uptime().saturating_sub(began);
-    MutexError::Busy { path: machine.store_path(), waited, holder: holder.map(Box::new) }
+    MutexError::Busy { path: machine.store_path(), waited, holder: there.map(|there| Box::new(there.into_holder())) }
 }
 
 /// Since when the same holder has been seen inside. Nobody inside counts as a holder too: a process may have
 /// been stopped between the queue and its entry.
 #[derive(Debug, Default)]
 struct Unchanged {
-    seen: Option<(Option<String>, Duration)>,
+    seen: Option<(Option<Entry>, Duration)>,
 }
 
 impl Unchanged {
-    fn is_unchanged_for(&mut self, ttl: Duration, holder: Option<&Holder>, now: Duration) -> bool {
-        let nonce = holder.map(|holder| holder.nonce.clone());
+    fn is_unchanged_for(&mut self, ttl: Duration, there: Option<&Entry>, now: Duration) -> bool {
         match &self.seen {
-            Some((before, since)) if *before == nonce => now.saturating_sub(*since) >= ttl,
+            Some((before, since)) if before.as_ref() == there => now.saturating_sub(*since) >= ttl,
             _ => {
-                self.seen = Some((nonce, now));
+                self.seen = Some((there.cloned(), now));
                 false
             }
         }

@@ -176,9 +176,12 @@ impl<M: Machine> Session<M> {
         error: LeaseError,
         refused: Option<Verdict>,
     ) -> Result<Acquired, LeaseError> {
-        if let Some(lost) = self.undurable.take() {
+        if let Some(lost) = self.undurable.take()
             // The record is there and may go with the next power cut. Its lease must not stand in anybody's way.
-            self.withdraw(lost);
+            && !self.withdraw(lost)
+        {
+            // It does, and whoever decides again now is refused by it. That would be no answer.
+            return Err(error);
         }
         let wrote_nothing = matches!(
             error,
@@ -198,7 +201,8 @@ impl<M: Machine> Session<M> {
         Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
     }
 
-    fn withdraw(&mut self, lost: Seq) {
+    /// Takes back a grant that was not reported. `false`: it still lives, and a warning says so.
+    fn withdraw(&mut self, lost: Seq) -> bool {
         let id = LeaseId::from(lost);
         let withdrawn = self.transact(|moment| {
             let Some(lease) = moment.state.live.get(id) else { return Ok(Decision::Answer(())) };
@@ -212,11 +216,12 @@ impl<M: Machine> Session<M> {
             };
             Ok(Decision::Write(vec![Op::Release(release)], ()))
         });
-        if let Err(error) = withdrawn {
+        if let Err(error) = &withdrawn {
             let text =
-                format!("lease {id} could not be withdrawn and ends with its time: {}", chain_of(&error));
+                format!("lease {id} could not be withdrawn and ends with its time: {}", chain_of(error));
             self.warnings.push(text);
         }
+        withdrawn.is_ok()
     }
 
     fn decide_only(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
