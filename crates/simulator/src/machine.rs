@@ -41,6 +41,17 @@ pub enum Asks {
     },
 }
 
+impl std::fmt::Display for Asks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Asks::Disk { what, dir, .. } => write!(f, "{what} {dir:?}"),
+            Asks::Probe => f.write_str("probe"),
+            Asks::Wait { until_ms, ticket: None } => write!(f, "pause until {until_ms} ms"),
+            Asks::Wait { until_ms, .. } => write!(f, "wait for the queue until {until_ms} ms"),
+        }
+    }
+}
+
 /// What the scheduler says to a process.
 #[derive(Clone, Debug)]
 pub enum Told {

@@ -30,7 +30,7 @@ pub struct Process {
 
 impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pid {} before {:?}", self.identity.pid, self.asks)
+        write!(f, "pid {} before {}", self.identity.pid, self.asks)
     }
 }
 

@@ -17,7 +17,7 @@ use journal::history::Keep as History;
 use journal::repair::REPAIR_OWNER;
 use lease::clock::Clock as _;
 use lease::mutex::Patience;
-use lease::session::{Ask, LeaseError, Miss, View, Which};
+use lease::session::{Ask, LeaseError, Miss, View, Which, chain_of};
 use testkit::disk::{EIO, ENOSPC, Fault, Keep, What};
 use testkit::rng::Rng;
 
@@ -156,13 +156,25 @@ struct Running {
     stopped_until_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Job {
     Acquire(Tag, Box<Request>, Claim),
     Release(LeaseId, bool),
     Beat(LeaseId),
     Look,
     Operate,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Job::Acquire(tag, _, claim) => write!(f, "request {tag} to write {:?}, read {:?}", claim.writes, claim.reads),
+            Job::Release(id, _) => write!(f, "release of {id}"),
+            Job::Beat(id) => write!(f, "beat of {id}"),
+            Job::Look => f.write_str("look"),
+            Job::Operate => f.write_str("operation"),
+        }
+    }
 }
 
 impl Run {
@@ -468,7 +480,7 @@ impl Run {
             Some(again) => again,
             None => self.make_a_request(branch),
         };
-        self.truth.asks(tag, &request, &claim);
+        self.truth.asks(tag, &request, &claim, moment(&self.world));
         let ask = Ask {
             request: request.clone(),
             policy: Policy::default(),
@@ -543,7 +555,7 @@ impl Run {
         }
         match (job, outcome) {
             (Job::Acquire(tag, request, claim), Outcome::Acquired(answer)) => {
-                let granted = self.truth.answers(*tag, request, began, fence, answer)?;
+                let granted = self.truth.answers(*tag, request, began, fence, answer, &self.world)?;
                 match (granted, answer) {
                     (Some(id), Ok(acquired)) => {
                         self.tally.granted += 1;
@@ -629,7 +641,7 @@ impl Run {
         (request.tree, request.read) = claim.regions();
         request.lane = LaneName::new("last").ok();
         request.request_id = None;
-        self.truth.asks(self.tags, &request, &claim);
+        self.truth.asks(self.tags, &request, &claim, moment(&self.world));
         let ask = Ask { request, policy: Policy::default(), with_leases: Vec::new(), dry_run: false };
         match self.alone(Errand::Acquire(Box::new(ask), None))? {
             Outcome::Acquired(Ok(acquired)) if matches!(acquired.verdict, Verdict::Grant(_)) => {}
@@ -702,24 +714,38 @@ impl Run {
     }
 }
 
+/// What a process said, in few words, for a trace.
 fn short(outcome: &Outcome) -> String {
+    if let Outcome::Acquired(Ok(acquired)) = outcome {
+        let seq = acquired.seq.map_or(0, arbiter::seq::Seq::get);
+        return match &acquired.verdict {
+            Verdict::Grant(_) => format!("granted: {seq}"),
+            Verdict::Refuse(refusal) => format!("refused ({seq}): {}", refusal.reason),
+        };
+    }
+    if let Some(error) = error_of(outcome) {
+        return format!("error: {}", chain_of(error));
+    }
     let mut text = format!("{outcome:?}");
-    if let Some((at, _)) = text.char_indices().nth(400) {
+    if let Some((at, _)) = text.char_indices().nth(200) {
         text.truncate(at);
     }
     text
 }
 
-fn is_damaged(outcome: &Outcome) -> bool {
-    let error = match outcome {
+fn error_of(outcome: &Outcome) -> Option<&LeaseError> {
+    match outcome {
         Outcome::Acquired(Err(error))
         | Outcome::Released(Err(error))
         | Outcome::Beaten(Err(error))
         | Outcome::Live(Err(error))
         | Outcome::Compacted(Err(error))
         | Outcome::Verified(Err(error))
-        | Outcome::Repaired(Err(error)) => error,
-        _ => return false,
-    };
-    matches!(error, LeaseError::Journal(JournalError::Damaged(_)))
+        | Outcome::Repaired(Err(error)) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_damaged(outcome: &Outcome) -> bool {
+    matches!(error_of(outcome), Some(LeaseError::Journal(JournalError::Damaged(_))))
 }

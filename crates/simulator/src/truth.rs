@@ -94,6 +94,10 @@ struct Asked {
     owner: Option<OwnerName>,
     claim: Claim,
     refused: bool,
+    /// How often it was asked; an earlier process may have succeeded and died.
+    times: u32,
+    /// When it was asked first: a grant that is told again may be as old as that.
+    first: Option<Moment>,
 }
 
 /// Everything that was told.
@@ -152,8 +156,10 @@ impl Truth {
     }
 
     /// Somebody asks.
-    pub fn asks(&mut self, tag: Tag, request: &Request, claim: &Claim) {
+    pub fn asks(&mut self, tag: Tag, request: &Request, claim: &Claim, moment: Moment) {
         let asked = self.asked.entry(tag).or_default();
+        asked.first.get_or_insert(moment);
+        asked.times += 1;
         asked.owner = Some(request.owner.clone());
         asked.claim = claim.clone();
         asked.refused = false;
@@ -171,6 +177,7 @@ impl Truth {
         moment: &Moment,
         fence: u64,
         answer: &Result<Acquired, LeaseError>,
+        world: &World,
     ) -> Result<Option<LeaseId>, Broken> {
         match answer {
             Ok(Acquired { verdict: Verdict::Refuse(_), .. }) => {
@@ -187,20 +194,24 @@ impl Truth {
                     return Err(format!("lease {id} has a fence that is not above {fence}, which was told before"));
                 }
                 self.highest_fence = self.highest_fence.max(seq.get());
-                let new = Grant {
+                let asked = self.asked.get(&tag).cloned().unwrap_or_default();
+                let first = asked.first.filter(|_| *repeated);
+                let mut new = Grant {
                     owner: request.owner.clone(),
                     lane: grant.lane.clone(),
-                    claim: self.asked.get(&tag).map(|asked| asked.claim.clone()).unwrap_or_default(),
+                    claim: asked.claim,
                     ttl: grant.ttl,
                     processes: request.processes.clone(),
-                    beat: moment.clone(),
+                    beat: first.unwrap_or_else(|| moment.clone()),
                     evictable: false,
                     leaving: false,
                     gone: false,
                     absent: false,
                 };
+                let now = self::moment(world);
+                new.evictable = new.may_be_taken(world, &now, self.highest_wall_ms, self.one_namespace);
                 for (other, held) in &self.grants {
-                    if held.is_held() && new.meets(held) {
+                    if new.is_held() && held.is_held() && new.meets(held) {
                         return Err(format!(
                             "S1: lease {id} of {} ({:?}) was granted while lease {other} of {} ({:?}) is held",
                             new.owner, new.claim, held.owner, held.claim
@@ -211,7 +222,8 @@ impl Truth {
                 Ok(Some(id))
             }
             Err(LeaseError::Mutex(MutexError::Busy { .. })) => {
-                self.asked.entry(tag).or_default().refused = true;
+                let asked = self.asked.entry(tag).or_default();
+                asked.refused = asked.times == 1;
                 Ok(None)
             }
             // The disk has failed: the record may be there or not.
@@ -280,18 +292,7 @@ impl Truth {
         let now = moment(world);
         self.highest_wall_ms = self.highest_wall_ms.max(now.wall_ms);
         for grant in self.grants.values_mut().filter(|grant| !grant.evictable && !grant.gone) {
-            let lives = grant.processes.iter().any(|process| world.lives(process));
-            let is_dead = !grant.processes.is_empty() && !lives;
-            let most = grant.ttl.plus(Span::from_ms(grant.ttl.as_ms() / 10).min(Policy::GRACE_MAX_DEFAULT)).as_ms();
-            let age = if grant.beat.boot == now.boot {
-                now.up_ms - grant.beat.up_ms
-            } else {
-                u64::try_from(self.highest_wall_ms - grant.beat.wall_ms).unwrap_or(0)
-            };
-            let is_seen = lives && self.one_namespace;
-            if is_dead || age > most && !is_seen {
-                grant.evictable = true;
-            }
+            grant.evictable = grant.may_be_taken(world, &now, self.highest_wall_ms, self.one_namespace);
         }
     }
 
@@ -338,7 +339,9 @@ impl Truth {
             if asked.refused {
                 return Err(format!("S3: {lease} lives although its owner was told no"));
             }
-            if self.grants.get(&lease.lease).is_some_and(|grant| grant.gone || grant.absent) {
+            // Where the record that gave it back is damaged, a repair keeps it: that refuses too much, never too little.
+            let ended = self.grants.get(&lease.lease).is_some_and(|grant| grant.gone || grant.absent);
+            if ended && !self.may_be_damaged {
                 return Err(format!("{lease} lives again after it had ended"));
             }
         }
@@ -447,6 +450,19 @@ impl Grant {
     /// Whether it has to be there, and nobody else may have what it has.
     fn is_held(&self) -> bool {
         !self.evictable && !self.leaving && !self.gone
+    }
+
+    fn may_be_taken(&self, world: &World, now: &Moment, highest_wall_ms: i64, one_namespace: bool) -> bool {
+        let lives = self.processes.iter().any(|process| world.lives(process));
+        let is_dead = !self.processes.is_empty() && !lives;
+        let grace = Span::from_ms(self.ttl.as_ms() / 10).min(Policy::GRACE_MAX_DEFAULT);
+        let age = if self.beat.boot == now.boot {
+            now.up_ms - self.beat.up_ms
+        } else {
+            u64::try_from(highest_wall_ms - self.beat.wall_ms).unwrap_or(0)
+        };
+        let is_seen = lives && one_namespace;
+        is_dead || age > self.ttl.plus(grace).as_ms() && !is_seen
     }
 
     fn meets(&self, other: &Grant) -> bool {
