@@ -3,7 +3,6 @@
 mod common;
 
 use arbiter::seq::Seq;
-use common::disk::MemDisk;
 use common::{
     Client, Told, clock, damage_of, decide, forged, genesis, lines_after, load, request, seq, spawn, time,
 };
@@ -14,6 +13,7 @@ use journal::mark::Mark;
 use journal::record::Op;
 use journal::segment::{self, Segment};
 use journal::state::State;
+use testkit::disk::MemDisk;
 
 /// A segment with several grants, a refusal, a beat and a release, all of them acknowledged.
 struct Sample {

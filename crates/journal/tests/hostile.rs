@@ -221,7 +221,7 @@ fn a_body_that_is_no_json_under_a_right_checksum_is_damage() {
 
 #[test]
 fn a_mark_file_of_any_bytes_is_read_without_a_panic_and_believed_only_where_it_checks() {
-    let disk = common::disk::MemDisk::new();
+    let disk = testkit::disk::MemDisk::new();
     Client::new(disk.process(), "ann").acquire(1, "l", &["l/**"]).expect("sound");
     let long: Vec<Vec<u8>> = vec![
         vec![0; 100_000],

@@ -12,14 +12,15 @@ use arbiter::policy::Policy;
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::Seq;
 use arbiter::time::Span;
-use common::disk::MemDisk;
-use common::{Rng, clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
+use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
 use journal::disk::Access;
 use journal::history::{Keep, Redecider, prune, survey, walk};
 use journal::record::{Adopt, Halt, Op, PolicyChange};
 use journal::segment::{self, Segment};
 use journal::state::{ANSWERS_MAX, State};
 use journal::store::{Appended, FileStore, Store};
+use testkit::disk::MemDisk;
+use testkit::rng::Rng;
 
 fn process(n: u64) -> ProcessIdentity {
     ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into() }

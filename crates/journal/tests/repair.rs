@@ -8,11 +8,10 @@ use arbiter::evidence::Evidence;
 use arbiter::lease::Lease;
 use arbiter::seq::Seq;
 use arbiter::verdict::Verdict;
-use common::disk::{EIO, Fault, Keep, MemDisk};
+use common::script::scripted;
 use common::turns::play;
 use common::{
-    Client, Rng, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, time,
-    writing,
+    Client, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, time, writing,
 };
 use journal::JournalError;
 use journal::disk::{Access, Dir};
@@ -21,6 +20,8 @@ use journal::repair::{self, REPAIR_OWNER};
 use journal::segment;
 use journal::state::State;
 use journal::store::{FileStore, Store};
+use testkit::disk::{EIO, Fault, Keep, MemDisk};
+use testkit::rng::Rng;
 
 /// A store whose active segment has a root with leases in it, then grants, a release and a refusal.
 struct Before {
@@ -306,8 +307,8 @@ fn a_repair_that_dies_before_any_disk_call_is_finished_by_the_next_one() {
         for cut in [None, Some(0), Some(2)] {
             for n in 0.. {
                 let disk = damaged.copy();
-                let mine = disk.process();
-                mine.fault_at(n, Fault::Die);
+                let mine = scripted(&disk);
+                mine.gate().fault_at(n, Fault::Die);
                 let done = repair::repair(&mine, &operator(150)).is_ok();
                 let mut rng = Rng::new(n as u64 * 7 + cut.unwrap_or(0));
                 let disk = match cut {
@@ -315,7 +316,10 @@ fn a_repair_that_dies_before_any_disk_call_is_finished_by_the_next_one() {
                     Some(0) => disk.power_cut(Keep::Nothing),
                     Some(_) => disk.power_cut(Keep::Some(&mut rng)),
                 };
-                let at = format!("{what}, died before call {n}, power cut {cut:?}: {:?}", mine.log().last());
+                let at = format!(
+                    "{what}, died before call {n}, power cut {cut:?}: {:?}",
+                    mine.gate().log().last()
+                );
                 // In between nothing is granted.
                 match Client::new(disk.process(), "eve").acquire(155, "eve", &["l7/**"]) {
                     Ok(Told::Refused) | Err(JournalError::Damaged(_)) => {}
@@ -339,14 +343,14 @@ fn a_repair_in_which_any_disk_call_fails_is_finished_by_the_next_one() {
         for fault in [Fault::Error(EIO), Fault::Late(EIO)] {
             for n in 0.. {
                 let disk = damaged.copy();
-                let mine = disk.process();
-                mine.fault_at(n, fault.clone());
+                let mine = scripted(&disk);
+                mine.gate().fault_at(n, fault);
                 let _told = repair::repair(&mine, &operator(150));
-                let at = format!("{what}, call {n} met {fault:?}: {:?}", mine.log().get(n));
+                let at = format!("{what}, call {n} met {fault:?}: {:?}", mine.gate().log().get(n));
                 repair::repair(&disk.process(), &operator(160))
                     .unwrap_or_else(|error| panic!("{at}: {error}"));
                 before.check(&disk, &at);
-                if mine.calls() <= n {
+                if mine.gate().calls() <= n {
                     break;
                 }
             }
@@ -385,22 +389,23 @@ fn who_slept_at_the_damaged_segment_through_its_repair_keeps_what_it_was_told_or
         for k in 0..10 {
             // The sleeper loaded before the damage came.
             let disk = before.disk.copy();
-            let mine = disk.process();
+            let mine = scripted(&disk);
             let mut sleeper = Client::new(mine.clone(), "ann");
             sleeper.store.prepare(writing(140)).expect("sound");
-            let (other, segment) = (disk.process(), name.clone());
-            mine.before(k, move || {
+            let (other, segment) = (disk.clone(), name.clone());
+            mine.gate().before(k, move || {
                 // Damage in place: the file stays the same file.
                 let mut bytes = other.bytes(&segment).expect("there");
                 bytes[at] ^= 1;
                 other.overwrite(&segment, &bytes);
-                repair::repair(&other, &operator(150)).expect("sound").expect("damaged");
+                repair::repair(&other.process(), &operator(150)).expect("sound").expect("damaged");
             });
             let told = sleeper.acquire_as_loaded(151, "late", &["late/**"]);
-            if mine.calls() <= k {
+            if mine.gate().calls() <= k {
                 continue;
             }
-            let at = format!("damage at {at}, slept before call {k}: {told:?}, {:?}", mine.log().last());
+            let at =
+                format!("damage at {at}, slept before call {k}: {told:?}, {:?}", mine.gate().log().last());
             let live = lanes(&load(disk.process()).unwrap_or_else(|error| panic!("{at}: {error}")));
             match told {
                 Ok(Told::Granted(_)) => {
@@ -444,17 +449,17 @@ fn who_goes_on_writing_while_a_repair_is_at_work_keeps_what_it_was_told_or_is_to
     let before = before();
     let name = segment::name(before.active);
     let (mut yes, mut no) = (0, 0);
-    for k in 0..90 {
+    for k in 0.. {
         let disk = before.disk.copy();
         let mut writer = Client::new(disk.process(), "ann");
         writer.store.prepare(writing(140)).expect("sound");
         let mut bytes = disk.bytes(&name).expect("there");
         bytes[900] ^= 1;
         disk.overwrite(&name, &bytes);
-        let repairer = disk.process();
+        let repairer = scripted(&disk);
         let told = std::sync::Arc::new(std::sync::Mutex::new(None));
         let slot = std::sync::Arc::clone(&told);
-        repairer.before(k, move || {
+        repairer.gate().before(k, move || {
             *slot.lock().expect("free") = Some(writer.acquire_as_loaded(151, "late", &["late/**"]));
         });
         repair::repair(&repairer, &operator(150)).expect("sound").expect("damaged");
@@ -489,11 +494,11 @@ fn a_power_cut_in_a_repair_takes_no_mark_away_that_the_damage_rests_on() {
         disk.put(&name, &bytes);
         journal::disk::Disk::append_or_create(&disk.process(), &segment::mark_name(before.active), &marks)
             .expect("memory");
-        let mine = disk.process();
-        mine.fault_at(n, Fault::Die);
+        let mine = scripted(&disk);
+        mine.gate().fault_at(n, Fault::Die);
         let done = repair::repair(&mine, &operator(150)).is_ok();
         let after = disk.power_cut(Keep::Nothing);
-        let at = format!("power cut before call {n}: {:?}", mine.log().last());
+        let at = format!("power cut before call {n}: {:?}", mine.gate().log().last());
         match Client::new(after.process(), "eve").acquire(155, "eve", &["l7/**"]) {
             Ok(Told::Refused) | Err(JournalError::Damaged(_)) => {}
             told => panic!("{at}: {told:?}"),
@@ -530,10 +535,10 @@ fn a_damaged_segment_of_the_history_is_moved_aside_and_the_present_stays() {
                 assert_eq!((root, what), (roots[0], "gone"), "{at}");
                 continue;
             }
-            for n in 0..60 {
+            for n in 0.. {
                 let disk = disk.copy();
-                let mine = disk.process();
-                mine.fault_at(n, Fault::Die);
+                let mine = scripted(&disk);
+                mine.gate().fault_at(n, Fault::Die);
                 let done = repair::repair(&mine, &operator(150)).is_ok();
                 repair::repair(&disk.process(), &operator(151))
                     .unwrap_or_else(|error| panic!("{at}, died at {n}: {error}"));

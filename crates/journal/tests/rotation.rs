@@ -2,15 +2,19 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use arbiter::seq::Seq;
-use common::disk::{EIO, ENOSPC, Fault, Keep, MemDisk};
+use common::script::{Made, Process, scripted};
 use common::turns::play;
-use common::{Client, Rng, Told, damage_of, lanes, load, spawn, time, writing};
+use common::{Client, Told, damage_of, lanes, load, spawn, time, writing};
 use journal::JournalError;
 use journal::disk::{Access, Dir, Name};
 use journal::history::{self, prune, survey};
 use journal::segment;
 use journal::store::{FileStore, Store};
+use testkit::disk::{EIO, ENOSPC, Fault, Keep, MemDisk, What};
+use testkit::rng::Rng;
 
 fn hint() -> Name {
     Name::new(Dir::Top, "active")
@@ -30,7 +34,7 @@ fn store() -> MemDisk {
 }
 
 /// Takes a lease, seals, takes another. Returns the lanes that were acknowledged.
-fn script(disk: &MemDisk) -> Vec<String> {
+fn script(disk: &Process) -> Vec<String> {
     let mut acked = vec!["l1".to_owned(), "l3".to_owned()];
     let mut bob = Client::new(disk.clone(), "bob");
     let mut step = |n: u64| {
@@ -73,16 +77,16 @@ fn check_present(disk: &MemDisk, acked: &[String], at: &str) {
 fn a_process_may_die_before_any_disk_call_of_a_rotation() {
     let calls = {
         let disk = store();
-        let mine = disk.process();
+        let mine = scripted(&disk);
         script(&mine);
-        mine.calls()
+        mine.gate().calls()
     };
     for n in 0..calls {
         let disk = store();
-        let mine = disk.process();
-        mine.fault_at(n, Fault::Die);
+        let mine = scripted(&disk);
+        mine.gate().fault_at(n, Fault::Die);
         let acked = script(&mine);
-        check(&disk, &acked, &format!("died before call {n}: {:?}", mine.log().last()));
+        check(&disk, &acked, &format!("died before call {n}: {:?}", mine.gate().log().last()));
     }
 }
 
@@ -90,15 +94,15 @@ fn a_process_may_die_before_any_disk_call_of_a_rotation() {
 fn the_power_may_fail_before_any_disk_call_of_a_rotation_and_any_part_of_what_was_not_synced_be_lost() {
     let calls = {
         let disk = store();
-        let mine = disk.process();
+        let mine = scripted(&disk);
         script(&mine);
-        mine.calls()
+        mine.gate().calls()
     };
     for n in 0..calls {
         for seed in 0..6 {
             let disk = store();
-            let mine = disk.process();
-            mine.fault_at(n, Fault::Die);
+            let mine = scripted(&disk);
+            mine.gate().fault_at(n, Fault::Die);
             let acked = script(&mine);
             let mut rng = Rng::new(seed);
             let keep = match seed {
@@ -110,7 +114,7 @@ fn the_power_may_fail_before_any_disk_call_of_a_rotation_and_any_part_of_what_wa
             check(
                 &after,
                 &acked,
-                &format!("power cut before call {n}, seed {seed}: {:?}", mine.log().last()),
+                &format!("power cut before call {n}, seed {seed}: {:?}", mine.gate().log().last()),
             );
         }
     }
@@ -120,18 +124,20 @@ fn the_power_may_fail_before_any_disk_call_of_a_rotation_and_any_part_of_what_wa
 fn a_process_may_die_inside_any_write_of_a_rotation() {
     let log = {
         let disk = store();
-        let mine = disk.process();
+        let mine = scripted(&disk);
         script(&mine);
-        mine.log()
+        mine.gate().log()
     };
-    for (n, call) in log.iter().enumerate().filter(|(_, call)| call.starts_with("append")) {
+    for (n, call) in
+        log.iter().enumerate().filter(|(_, call)| matches!(call.what, What::Append | What::AppendOrCreate))
+    {
         for taken in [0, 1, 2, 5, 20, 39, 100, 300, 600] {
             for nuls in [0, 30] {
                 let disk = store();
-                let mine = disk.process();
-                mine.fault_at(n, Fault::Torn(taken, nuls));
+                let mine = scripted(&disk);
+                mine.gate().fault_at(n, Fault::Torn { bytes: taken, nuls });
                 let acked = script(&mine);
-                check(&disk, &acked, &format!("died in {call} after {taken} bytes and {nuls} NULs"));
+                check(&disk, &acked, &format!("died in {call:?} after {taken} bytes and {nuls} NULs"));
             }
         }
     }
@@ -141,20 +147,20 @@ fn a_process_may_die_inside_any_write_of_a_rotation() {
 fn any_disk_call_of_a_rotation_may_fail_with_or_without_having_done_its_work() {
     let calls = {
         let disk = store();
-        let mine = disk.process();
+        let mine = scripted(&disk);
         script(&mine);
-        mine.calls()
+        mine.gate().calls()
     };
     for n in 0..calls {
         for fault in [Fault::Error(ENOSPC), Fault::Error(EIO), Fault::Late(EIO)] {
             for cut in [false, true] {
                 let disk = store();
-                let mine = disk.process();
-                mine.fault_at(n, fault.clone());
+                let mine = scripted(&disk);
+                mine.gate().fault_at(n, fault);
                 let acked = script(&mine);
-                let at = format!("call {n} met {fault:?}, power cut: {cut}: {:?}", mine.log().get(n));
-                let lost = |call: &String| call.starts_with("sync ") && !call.ends_with('/');
-                if cut && mine.log().get(n).is_some_and(lost) {
+                let at = format!("call {n} met {fault:?}, power cut: {cut}: {:?}", mine.gate().log().get(n));
+                let lost = |call: &Made| call.what == What::Sync;
+                if cut && mine.gate().log().get(n).is_some_and(lost) {
                     // What a failed sync lost may surface as a hole under records that were acknowledged later.
                     // Then it is damage, or everything acknowledged is there: never a silent loss.
                     let after = disk.power_cut(Keep::Nothing);
@@ -171,13 +177,76 @@ fn any_disk_call_of_a_rotation_may_fail_with_or_without_having_done_its_work() {
     }
 }
 
+/// A store whose present has a name that a power cut takes: who published it died before it synced the directory.
+fn with_a_name_that_is_not_durable() -> MemDisk {
+    let disk = store().power_cut(Keep::All);
+    let seal = |disk: &MemDisk, stop: Option<usize>| {
+        let mine = scripted(disk);
+        if let Some(stop) = stop {
+            mine.gate().fault_at(stop, Fault::Die);
+        }
+        let _stopped = FileStore::new(mine.clone(), Access::Append).seal(writing(8));
+        mine.gate().log()
+    };
+    let is_name = |call: &Made| call.what == What::PublishSync && call.name.dir == Dir::Journal;
+    let stop = seal(&disk.copy(), None).iter().position(is_name).expect("a successor");
+    seal(&disk, Some(stop));
+    assert_eq!(disk.files(Dir::Journal).len(), 2);
+    assert_eq!(disk.power_cut(Keep::Nothing).files(Dir::Journal).len(), 1);
+    disk
+}
+
+#[test]
+fn a_grant_in_a_segment_whose_name_was_not_durable_survives_a_power_cut() {
+    let disk = with_a_name_that_is_not_durable();
+    let told = Client::new(disk.process(), "bob").acquire(20, "bob", &["bob/**"]).expect("sound");
+    assert!(matches!(told, Told::Granted(_)), "{told:?}");
+    check(&disk.power_cut(Keep::Nothing), &["l1".into(), "l3".into(), "bob".into()], "after the power cut");
+}
+
+#[test]
+fn a_rotation_may_be_overtaken_at_any_call_and_what_the_faster_one_was_told_survive_a_power_cut() {
+    for (granted, seals) in [(false, 1), (true, 0), (true, 1), (true, 2)] {
+        for n in 0.. {
+            let disk = store();
+            let mine = scripted(&disk);
+            let other = disk.clone();
+            let came = Arc::new(Mutex::new(None));
+            let slot = Arc::clone(&came);
+            mine.gate().before(n, move || {
+                let mut dan = Client::new(other.process(), "dan");
+                let mut acked = vec!["l1".to_owned(), "l3".to_owned()];
+                for m in 0..seals {
+                    dan.store.seal(writing(60 + m)).expect("sound");
+                }
+                if granted {
+                    let told = dan.acquire(70, "dan", &["dan/**"]).expect("sound");
+                    assert!(matches!(told, Told::Granted(_)), "{told:?}");
+                    acked.push("dan".into());
+                }
+                *slot.lock().expect("free") = Some((acked, other.copy()));
+            });
+            let sealed = FileStore::new(mine.clone(), Access::Append).seal(writing(50));
+            let at = format!("overtaken before call {n} by {seals} seals: {sealed:?}");
+            let Some((acked, then)) = came.lock().expect("free").take() else { break };
+            for disk in [then, disk] {
+                for seed in 0..2 {
+                    let mut rng = Rng::new(seed);
+                    let keep = if seed == 0 { Keep::Nothing } else { Keep::Some(&mut rng) };
+                    check(&disk.power_cut(keep), &acked, &at);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn whoever_finishes_a_rotation_makes_the_same_bytes() {
     let mut successors = Vec::new();
-    for n in 0..40 {
+    for n in 0.. {
         let disk = store();
-        let mine = disk.process();
-        mine.fault_at(n, Fault::Die);
+        let mine = scripted(&disk);
+        mine.gate().fault_at(n, Fault::Die);
         let sealed = FileStore::new(mine.clone(), Access::Append).seal(writing(11)).is_ok();
         let name = segment::name(Seq::new(6).expect("not zero"));
         if !segment_is_sealed(&disk) {
@@ -204,22 +273,22 @@ fn segment_is_sealed(disk: &MemDisk) -> bool {
 fn eight_recoverers_at_once_make_one_successor() {
     for seed in 0..60 {
         let disk = store();
-        let mine = disk.process();
+        let mine = scripted(&disk);
         // The seal is there and its newline is not; nothing else was done.
         let before = disk.bytes(&segment::name(Seq::FIRST)).expect("there").len();
-        FileStore::new(disk.copy(), Access::Append).seal(writing(11)).expect("sound");
+        FileStore::new(disk.copy().process(), Access::Append).seal(writing(11)).expect("sound");
         let whole = {
-            let copy = disk.copy();
+            let copy = scripted(&disk.copy());
             FileStore::new(copy.clone(), Access::Append).seal(writing(11)).expect("sound");
-            copy.bytes(&segment::name(Seq::FIRST)).expect("there").len() - before
+            copy.disk().bytes(&segment::name(Seq::FIRST)).expect("there").len() - before
         };
         let append = {
-            let copy = disk.copy();
+            let copy = scripted(&disk.copy());
             FileStore::new(copy.clone(), Access::Append).seal(writing(11)).expect("sound");
-            copy.log().iter().position(|call| call.starts_with("append ")).expect("it appends")
+            copy.gate().log().iter().position(|call| call.what == What::Append).expect("it appends")
         };
         let torn = if seed % 2 == 0 { whole - 1 } else { whole / 2 };
-        mine.fault_at(append, Fault::Torn(torn, 7));
+        mine.gate().fault_at(append, Fault::Torn { bytes: torn, nuls: 7 });
         assert!(FileStore::new(mine, Access::Append).seal(writing(11)).is_err());
 
         let heads = play(seed, &disk, 8, |number, mine| {
@@ -324,14 +393,14 @@ fn a_deleted_active_segment_is_damage_and_not_an_empty_store() {
 #[test]
 fn a_failed_sync_is_not_reported_as_done_and_the_next_writer_leaves_for_a_synced_segment() {
     let disk = store();
-    let mine = disk.process();
+    let mine = scripted(&disk);
     let mut bob = Client::new(mine.clone(), "bob");
     let sync = {
-        let copy = disk.copy();
+        let copy = scripted(&disk.copy());
         Client::new(copy.clone(), "bob").acquire(10, "b", &["b/**"]).expect("sound");
-        copy.log().iter().position(|call| call.starts_with("sync ")).expect("it syncs")
+        copy.gate().log().iter().position(|call| call.what == What::Sync).expect("it syncs")
     };
-    mine.fault_at(sync, Fault::Error(EIO));
+    mine.gate().fault_at(sync, Fault::Error(EIO));
     let told = bob.acquire(10, "b", &["b/**"]);
     assert!(matches!(told, Err(JournalError::NotDurable { .. })), "{told:?}");
     assert!(disk.bytes(&segment::poison_name(Seq::FIRST)).is_some(), "a poison marker is left");
@@ -341,12 +410,12 @@ fn a_failed_sync_is_not_reported_as_done_and_the_next_writer_leaves_for_a_synced
     // The next writer's own sync of the old segment may fail too: what counts is the synced checkpoint.
     for fails_again in [false, true] {
         let disk = disk.copy();
-        let eve = disk.process();
+        let eve = scripted(&disk);
         if fails_again {
-            let copy = disk.copy();
+            let copy = scripted(&disk.copy());
             Client::new(copy.clone(), "eve").acquire(11, "eve", &["eve/**"]).expect("sound");
-            let sync = copy.log().iter().position(|call| call.starts_with("sync ")).expect("it syncs");
-            eve.fault_at(sync, Fault::Error(EIO));
+            let sync = copy.gate().log().iter().position(|call| call.what == What::Sync).expect("it syncs");
+            eve.gate().fault_at(sync, Fault::Error(EIO));
         }
         let told = Client::new(eve, "eve").acquire(11, "eve", &["eve/**"]).expect("usable afterwards");
         assert!(matches!(told, Told::Granted(_)));
@@ -383,7 +452,7 @@ fn several_writers_leave_a_poisoned_segment_together_and_make_one_successor() {
             let mut client = Client::new(mine.clone(), name);
             for n in 0..20 {
                 let told = client.acquire(20 + number as u64 + 5 * n, name, &[&format!("{name}/**")]);
-                assert!(mine.calls() < 500, "seed {seed}: it goes round in circles");
+                assert!(mine.gate().calls() < 500, "seed {seed}: it goes round in circles");
                 match told.unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
                     Told::Lost => {}
                     told => return (name, told),
@@ -401,11 +470,16 @@ fn several_writers_leave_a_poisoned_segment_together_and_make_one_successor() {
 #[test]
 fn a_full_disk_is_reported_and_the_store_is_usable_once_there_is_room() {
     let disk = store();
-    for n in 0..12 {
+    let calls = {
+        let mine = scripted(&disk.copy());
+        Client::new(mine.clone(), "bob").acquire(10, "b", &["b/**"]).expect("sound");
+        mine.gate().calls()
+    };
+    for n in 0..calls {
         for fault in [Fault::Error(ENOSPC), Fault::Short(0), Fault::Short(60)] {
             let disk = disk.copy();
-            let mine = disk.process();
-            mine.fault_at(n, fault);
+            let mine = scripted(&disk);
+            mine.gate().fault_at(n, fault);
             let told = Client::new(mine, "bob").acquire(10, "b", &["b/**"]);
             if let Err(error) = &told {
                 assert!(!error.to_string().is_empty());
@@ -421,11 +495,12 @@ fn a_full_disk_is_reported_and_the_store_is_usable_once_there_is_room() {
 fn pruning_may_stop_anywhere_and_leaves_one_piece_that_ends_in_the_present() {
     let whole = long_store();
     let want = load(whole.process()).expect("sound");
-    for n in 0..40 {
+    for n in 0.. {
+        let mut ended = true;
         for cut in [false, true] {
             let disk = whole.copy();
-            let mine = disk.process();
-            mine.fault_at(n, Fault::Die);
+            let mine = scripted(&disk);
+            mine.gate().fault_at(n, Fault::Die);
             let done = prune(&mine, history::Keep::None, time(90)).is_ok();
             let after = if cut { disk.power_cut(Keep::Some(&mut Rng::new(n as u64))) } else { disk };
             assert_eq!(load(after.process()).expect("sound"), want, "stopped at {n}");
@@ -436,9 +511,10 @@ fn pruning_may_stop_anywhere_and_leaves_one_piece_that_ends_in_the_present() {
             );
             prune(&after.process(), history::Keep::None, time(91)).expect("sound");
             assert_eq!(after.files(Dir::Journal).len(), 1, "stopped at {n}");
-            if done {
-                break;
-            }
+            ended &= done;
+        }
+        if ended {
+            break;
         }
     }
 }

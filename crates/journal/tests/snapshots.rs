@@ -10,7 +10,6 @@ use arbiter::lease::Standing;
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Span;
-use common::disk::{Keep, MemDisk};
 use common::{
     Client, clock, decide, genesis, lane, lines_after, load, operator, owner, request, seq, time, writing,
 };
@@ -23,6 +22,7 @@ use journal::repair::{self, Plan};
 use journal::segment;
 use journal::state::State;
 use serde_json::json;
+use testkit::disk::{Keep, MemDisk};
 
 fn process() -> ProcessIdentity {
     ProcessIdentity {

@@ -1,9 +1,9 @@
-//! What the tests of the journal share: records, clients without any mutex, and a disk in memory that fails,
-//! tears and forgets on demand.
+//! What the tests of the journal share: records, clients without any mutex, and processes whose disk calls go by
+//! a script. The disk itself is `testkit::disk`.
 
 #![allow(dead_code, reason = "each test binary uses its own part of the kit")]
 
-pub(crate) mod disk;
+pub(crate) mod script;
 pub(crate) mod turns;
 
 use arbiter::decide::{Question, arbitrate};
@@ -242,31 +242,5 @@ pub(crate) fn damage_of<T>(result: Result<T, JournalError>) -> Option<Damage> {
     match result {
         Err(JournalError::Damaged(damage)) => Some(damage),
         _ => None,
-    }
-}
-
-/// Random numbers that are the same every time: xorshift64*.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Rng {
-        Rng((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `most`.
-    pub(crate) fn below(&mut self, most: usize) -> usize {
-        usize::try_from(self.next() >> 16).expect("48 bits") % most.max(1)
-    }
-
-    pub(crate) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
     }
 }

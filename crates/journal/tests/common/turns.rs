@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::Rng;
+use testkit::disk::MemDisk;
+use testkit::rng::Rng;
+
+use super::script::{Process, scripted};
 
 #[derive(Debug)]
 struct Table {
@@ -74,16 +77,16 @@ impl Drop for Seat {
 /// Runs `each` in a thread of its own, one disk call at a time.
 pub(crate) fn play<T: Send>(
     seed: u64,
-    disk: &super::disk::MemDisk,
+    disk: &MemDisk,
     many: usize,
-    each: impl Fn(usize, super::disk::MemDisk) -> T + Sync,
+    each: impl Fn(usize, Process) -> T + Sync,
 ) -> Vec<T> {
     let turns = Turns::new(seed, many);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..many)
             .map(|number| {
-                let mine = disk.process();
-                mine.takes_turns(&turns, number);
+                let mine = scripted(disk);
+                mine.gate().takes_turns(&turns, number);
                 let seat = Seat(Arc::clone(&turns), number);
                 let each = &each;
                 scope.spawn(move || {
