@@ -292,6 +292,10 @@ impl<D: Disk> FileStore<D> {
         // succeeds proves nothing; the synced checkpoint in the successor is what counts then.
         match self.disk.sync(&present.file, &present.name) {
             Ok(()) if !present.poisoned => {
+                // A mark is taken for a proof that the segment's name survives: see `commit` and `confirm`.
+                if !present.marked {
+                    self.disk.sync_dir(Dir::Journal)?;
+                }
                 // An old copy without the seal must not pass for the active segment.
                 let mark = Mark { seq: next, crc };
                 let own = segment::mark_name(present.segment.root);

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
+use arbiter::evidence::Evidence;
 use arbiter::seq::Seq;
 use common::script::{Made, Process, scripted};
 use common::turns::play;
@@ -12,7 +13,7 @@ use journal::JournalError;
 use journal::disk::{Access, Dir, Name};
 use journal::history::{self, prune, survey};
 use journal::segment;
-use journal::store::{FileStore, Store};
+use journal::store::{Appended, FileStore, Store};
 use testkit::disk::{EIO, ENOSPC, Fault, Keep, MemDisk, What};
 use testkit::rng::Rng;
 
@@ -202,6 +203,34 @@ fn a_grant_in_a_segment_whose_name_was_not_durable_survives_a_power_cut() {
     let told = Client::new(disk.process(), "bob").acquire(20, "bob", &["bob/**"]).expect("sound");
     assert!(matches!(told, Told::Granted(_)), "{told:?}");
     check(&disk.power_cut(Keep::Nothing), &["l1".into(), "l3".into(), "bob".into()], "after the power cut");
+}
+
+/// Found by the finer disk: who sealed a segment marked it before its name was durable, and an answer repeated from
+/// it took the mark for a proof that it was.
+#[test]
+fn an_answer_confirmed_in_a_segment_whose_name_was_not_durable_survives_a_power_cut() {
+    let begun = with_a_name_that_is_not_durable();
+    // Bob dies before it can say that it was granted something.
+    let mut bob = FileStore::new(begun.process(), Access::Append);
+    let state = bob.prepare(writing(20)).expect("sound").clone();
+    let asked = common::request("bob", "bob", &["bob/**"]);
+    let (_, ops) = common::decide(&state, &asked, Evidence::at(common::clock(20)), time(20));
+    assert!(matches!(bob.append_if(writing(20), &ops), Ok(Appended::Valid { .. })));
+    for n in 0.. {
+        let disk = begun.copy();
+        let sealer = scripted(&disk);
+        sealer.gate().fault_at(n, Fault::Die);
+        let sealed = FileStore::new(sealer.clone(), Access::Append).seal(writing(30));
+        let mut again = FileStore::new(disk.process(), Access::Append);
+        let state = again.load().expect("sound").expect("there is one");
+        assert!(lanes(state).contains(&"bob".to_owned()));
+        again.confirm().expect("the disk works");
+        let at = format!("sealer died before call {n}: {:?}", sealer.gate().log().last());
+        check(&disk.power_cut(Keep::Nothing), &["l1".into(), "l3".into(), "bob".into()], &at);
+        if sealed.is_ok() {
+            break;
+        }
+    }
 }
 
 #[test]
