@@ -9,6 +9,7 @@
 //! for safety: two appenders without any mutex are slow, never wrong.
 
 pub mod chain;
+pub mod decision;
 pub mod disk;
 pub mod history;
 pub mod line;

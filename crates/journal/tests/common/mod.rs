@@ -16,14 +16,14 @@ use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::Verdict;
 use journal::chain::Head;
+use journal::decision::records;
 use journal::disk::{Access, Disk};
 use journal::line::{self, Crc, Stamp};
-use journal::record::{self, Acquire, Heartbeat, Op, Refuse, Release, Scavenge, Spawn};
+use journal::record::{self, Heartbeat, Op, Release, Spawn};
 use journal::repair::Operator;
 use journal::state::State;
 use journal::store::{Appended, FileStore, Store, Writing};
 use journal::{Damage, JournalError};
-use serde_json::Map;
 
 /// The `n`-th second of the day on which all tests happen.
 pub(crate) fn time(n: u64) -> Timestamp {
@@ -73,39 +73,7 @@ pub(crate) fn decide(
 ) -> (Verdict, Vec<Op>) {
     let State { live, policy, .. } = state;
     let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now });
-    let mut ops = Vec::new();
-    match &verdict {
-        Verdict::Grant(grant) => {
-            for gone in &grant.evicted {
-                let lease = live.get(gone.lease).expect("it lives");
-                ops.push(Op::Scavenge(Box::new(Scavenge {
-                    lane: gone.lane.clone(),
-                    owner: gone.owner.clone(),
-                    lease: gone.lease,
-                    fence: lease.fence,
-                    why: gone.why,
-                    by: request.owner.clone(),
-                    clock: evidence.clock.clone(),
-                    observed: evidence.observed.iter().find(|seen| seen.lease == gone.lease).cloned(),
-                })));
-            }
-            ops.push(Op::Acquire(Box::new(Acquire {
-                lane: grant.lane.clone(),
-                owner: grant.owner.clone(),
-                request: request.clone(),
-                evidence,
-                verdict: grant.clone(),
-                extra: Map::new(),
-            })));
-        }
-        Verdict::Refuse(refusal) => ops.push(Op::Refuse(Box::new(Refuse {
-            lane: refusal.lane.clone(),
-            owner: request.owner.clone(),
-            request: request.clone(),
-            evidence,
-            verdict: refusal.clone(),
-        }))),
-    }
+    let ops = records(&verdict, request, evidence, live);
     (verdict, ops)
 }
 
