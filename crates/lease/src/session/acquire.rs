@@ -10,10 +10,10 @@ use arbiter::request::{Note, Request};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
 use journal::JournalError;
-use journal::record::{Acquire, Op, PolicyChange, Refuse, Release, Scavenge};
+use journal::decision::records;
+use journal::record::{Op, PolicyChange, Release};
 use journal::state::{State, fingerprint};
 use journal::store::Store;
-use serde_json::Map;
 
 use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe};
 use crate::machine::{Machine, Watch};
@@ -261,37 +261,6 @@ pub(super) fn decide<M: Machine>(machine: &M, ask: &Ask, moment: &Moment<'_>) ->
     if moment.state.policy != *policy {
         ops.push(Op::Policy(Box::new(PolicyChange { policy: policy.clone() })));
     }
-    match &verdict {
-        Verdict::Grant(grant) => {
-            for gone in &grant.evicted {
-                let Some(lease) = live.get(gone.lease) else { continue };
-                ops.push(Op::Scavenge(Box::new(Scavenge {
-                    lane: gone.lane.clone(),
-                    owner: gone.owner.clone(),
-                    lease: gone.lease,
-                    fence: lease.fence,
-                    why: gone.why,
-                    by: request.owner.clone(),
-                    clock: evidence.clock.clone(),
-                    observed: evidence.observed.iter().find(|seen| seen.lease == gone.lease).cloned(),
-                })));
-            }
-            ops.push(Op::Acquire(Box::new(Acquire {
-                lane: grant.lane.clone(),
-                owner: grant.owner.clone(),
-                request: request.clone(),
-                evidence,
-                verdict: grant.clone(),
-                extra: Map::new(),
-            })));
-        }
-        Verdict::Refuse(refusal) => ops.push(Op::Refuse(Box::new(Refuse {
-            lane: refusal.lane.clone(),
-            owner: request.owner.clone(),
-            request: request.clone(),
-            evidence,
-            verdict: refusal.clone(),
-        }))),
-    }
+    ops.extend(records(&verdict, request, evidence, live));
     (verdict, ops)
 }
