@@ -350,11 +350,14 @@ impl<D: Disk> FileStore<D> {
         let counts = match present.read_back(&self.disk, from, last, writing.nonce) {
             Err(JournalError::Disk(source)) => {
                 let path = present.name.to_string().into();
-                if self.reload().is_err() {
-                    return Err(JournalError::Unknown { path, source });
+                let looked = self.reload();
+                match self.segment() {
+                    // Somebody may have sealed the segment behind them. What came after cannot tell.
+                    Some(segment) if looked.is_ok() && segment.root <= last.seq => {
+                        segment.chain.has_of(last.seq, last.crc, writing.nonce)
+                    }
+                    _ => return Err(JournalError::Unknown { path, source }),
                 }
-                let chain = self.segment().map(|segment| &segment.chain);
-                chain.is_some_and(|chain| chain.has_of(last.seq, last.crc, writing.nonce))
             }
             read => read?,
         };

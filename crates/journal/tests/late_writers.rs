@@ -8,6 +8,7 @@ use arbiter::seq::Seq;
 use common::script::scripted;
 use common::turns::play;
 use common::{Client, Told, lanes, load, spawn, time, writing};
+use journal::JournalError;
 use journal::disk::{Access, Dir};
 use journal::history::{Keep, prune, survey};
 use journal::segment;
@@ -398,7 +399,6 @@ fn after_a_life(disk: &MemDisk, at: &str) {
 fn who_cannot_read_its_append_back_is_told_no_lie() {
     use arbiter::evidence::Evidence;
     use common::{clock, decide, request};
-    use journal::JournalError;
     use journal::store::{Appended, Store};
 
     let (mut looked_again, mut unknown) = (0, 0);
@@ -426,4 +426,31 @@ fn who_cannot_read_its_append_back_is_told_no_lie() {
         }
     }
     assert!(looked_again > 0 && unknown > 0, "{looked_again} looked again, {unknown} unknown");
+}
+
+/// As above, and somebody seals the segment behind the record meanwhile: the look from the start then shows the
+/// successor, which says nothing of records before its root.
+#[test]
+fn who_cannot_read_its_append_back_is_told_no_lie_by_the_segment_that_came_after() {
+    for seals in 1..3 {
+        for k in 1..4 {
+            let disk = store();
+            let mine = scripted(&disk);
+            let mut writer = FileStore::new(mine.clone(), Access::Append);
+            writer.prepare(writing(5)).expect("sound");
+            let other = disk.clone();
+            mine.gate().fault_at(1, Fault::Error(EIO));
+            mine.gate().before(k, move || {
+                for n in 0..seals {
+                    FileStore::new(other.process(), Access::Append).seal(writing(6 + n)).expect("sound");
+                }
+            });
+            let told = writer.append_if(writing(5), &[spawn("mine")]);
+            assert_eq!(load(disk.process()).expect("sound").counters.spawns, 1, "the record counts");
+            match told {
+                Ok(Appended::Valid { .. }) | Err(JournalError::Unknown { .. }) => {}
+                told => panic!("{seals} seals before call {k}: {told:?}"),
+            }
+        }
+    }
 }
