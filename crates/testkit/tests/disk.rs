@@ -264,3 +264,32 @@ fn a_fingerprint_is_of_all_that_the_future_depends_on_and_of_nothing_else() {
     seat.sync_dir(Dir::Journal).expect("the disk works");
     assert_eq!((one.fingerprint(), one.version()), (before, version), "looking changes nothing");
 }
+
+#[test]
+fn two_disks_that_only_a_power_cut_tells_apart_have_different_fingerprints() {
+    let of = |work: &dyn Fn(&MemDisk)| {
+        let disk = MemDisk::new();
+        disk.put(&name("a"), b"x");
+        work(&disk);
+        disk.fingerprint()
+    };
+    let appended = |seat: &Seat<At<fn() -> Pass>>| {
+        let file = opened(seat, &name("a"));
+        seat.append(&file, &name("a"), b"more").expect("the disk works");
+        let _told = seat.sync(&file, &name("a"));
+    };
+    let synced = of(&|disk| appended(&disk.seat(At(What::Sync, || Pass::Go))));
+    let lost = of(&|disk| appended(&disk.seat(At(What::Sync, || Pass::Fault(Fault::Error(EIO))))));
+    assert_ne!(synced, lost);
+
+    let published = |files: [&'static str; 2]| {
+        of(&move |disk| {
+            for file in files {
+                let made = disk.process().publish(&name(file), b"", Durability::None);
+                assert_eq!(made.expect("the disk works"), Published::Created);
+            }
+        })
+    };
+    assert_ne!(published(["b", "c"]), published(["c", "b"]), "one of them is lost first");
+    assert_eq!(published(["b", "c"]), published(["b", "c"]));
+}
