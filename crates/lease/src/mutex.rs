@@ -241,7 +241,11 @@ fn head_of_queue<M: Machine>(
 
 fn busy<M: Machine>(machine: &M, began: Duration, there: Option<Entry>) -> MutexError {
     let waited = machine.uptime().saturating_sub(began);
-    MutexError::Busy { path: machine.store_path(), waited, holder: there.map(|there| Box::new(there.into_holder())) }
+    MutexError::Busy {
+        path: machine.store_path(),
+        waited,
+        holder: there.map(|there| Box::new(there.into_holder())),
+    }
 }
 
 /// Since when the same holder has been seen inside. Nobody inside counts as a holder too: a process may have

@@ -45,7 +45,7 @@ pub enum Outcome {
     /// How many pieces are damaged.
     Verified(Result<usize, LeaseError>),
     /// What was repaired.
-    Repaired(Result<Option<Plan>, LeaseError>),
+    Repaired(Result<Option<Box<Plan>>, LeaseError>),
 }
 
 impl Errand {
@@ -66,7 +66,7 @@ impl Errand {
                 let survey = history::survey(&disk).map_err(LeaseError::from);
                 Outcome::Verified(survey.map(|survey| survey.damage.len()))
             }
-            Errand::Repair => Outcome::Repaired(session.repair()),
+            Errand::Repair => Outcome::Repaired(session.repair().map(|plan| plan.map(Box::new))),
         }
     }
 }

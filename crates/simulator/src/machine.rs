@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use corosensei::Yielder;
-use journal::disk::{DiskError, Dir};
+use journal::disk::{Dir, DiskError};
 use lease::clock::Clock;
 use lease::machine::{Machine, Queue, Watch};
 use testkit::disk::{Call, EIO, Fault, Gate, Pass, Seat, What};
@@ -109,8 +109,7 @@ impl<'y> SimMachine<'y> {
         ticket: Ticket,
         handover: &'y Handover,
     ) -> SimMachine<'y> {
-        let me =
-            Rc::new(Me { world: Rc::clone(world), process, ticket, handover, dead: Cell::new(false) });
+        let me = Rc::new(Me { world: Rc::clone(world), process, ticket, handover, dead: Cell::new(false) });
         let disk = world.disk.seat(Door(Rc::clone(&me)));
         SimMachine { disk, me }
     }

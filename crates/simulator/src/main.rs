@@ -56,7 +56,10 @@ fn main() -> ExitCode {
             Err(failure) => {
                 failures += 1;
                 println!("BROKEN: {failure}");
-                println!("  again: cargo run --release -p simulator -- --seed {seed} --steps {} --trace", args.steps);
+                println!(
+                    "  again: cargo run --release -p simulator -- --seed {seed} --steps {} --trace",
+                    args.steps
+                );
             }
         }
         played += 1;

@@ -51,7 +51,7 @@ pub enum Progress {
     /// Before another one.
     Goes(Process),
     /// It has ended and said this.
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 /// Stacks to be used again.
@@ -104,12 +104,16 @@ impl Process {
                 self.world.unlock(self.ticket);
                 self.world.end(&self.identity);
                 stacks.0.push(self.body.into_stack());
-                Progress::Ended(outcome)
+                Progress::Ended(Box::new(outcome))
             }
         }
     }
 
     /// Kills it: whatever it still runs has no effect.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on all the same, which the machine does not let it.
     pub fn kill(self, stacks: &mut Stacks) {
         match self.resume(Told::Die, stacks) {
             Progress::Ended(_nobody_hears) => {}

@@ -109,6 +109,7 @@ pub fn play(seed: u64, steps: u64, trace: bool) -> Result<Tally, Failure> {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the run")]
 struct Run {
     rng: Rng,
     weather: Weather,
@@ -168,7 +169,9 @@ enum Job {
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Job::Acquire(tag, _, claim) => write!(f, "request {tag} to write {:?}, read {:?}", claim.writes, claim.reads),
+            Job::Acquire(tag, _, claim) => {
+                write!(f, "request {tag} to write {:?}, read {:?}", claim.writes, claim.reads)
+            }
             Job::Release(id, _) => write!(f, "release of {id}"),
             Job::Beat(id) => write!(f, "beat of {id}"),
             Job::Look => f.write_str("look"),
@@ -273,7 +276,9 @@ impl Run {
             let used: usize = self.world.disk.everything().values().map(Vec::len).sum();
             let room = self.rng.below(3_000);
             self.world.disk.limit(self.full.then_some((used + room) as u64));
-            self.say(|| if self.full { format!("the disk has {room} bytes left") } else { "there is room".into() });
+            self.say(|| {
+                if self.full { format!("the disk has {room} bytes left") } else { "there is room".into() }
+            });
         }
         if !self.rotten && self.chance(weather.rot) {
             self.something_rots();
@@ -707,7 +712,7 @@ impl Run {
                 Progress::Goes(next) => process = next,
                 Progress::Ended(outcome) => {
                     self.say(|| format!("it says {}", short(&outcome)));
-                    return Ok(outcome);
+                    return Ok(*outcome);
                 }
             }
         }

@@ -53,7 +53,9 @@ impl Claim {
         let meet = |ours: &[&str], theirs: &[&str]| {
             ours.iter().any(|one| theirs.iter().any(|two| is_within(one, two) || is_within(two, one)))
         };
-        meet(&self.writes, &other.writes) || meet(&self.writes, &other.reads) || meet(&self.reads, &other.writes)
+        meet(&self.writes, &other.writes)
+            || meet(&self.writes, &other.reads)
+            || meet(&self.reads, &other.writes)
     }
 }
 
@@ -70,6 +72,7 @@ pub struct Moment {
 }
 
 /// What somebody was granted.
+#[expect(clippy::struct_excessive_bools, reason = "each may become true whatever the others are")]
 #[derive(Clone, Debug)]
 struct Grant {
     owner: OwnerName,
@@ -185,13 +188,17 @@ impl Truth {
                 Ok(None)
             }
             Ok(Acquired { verdict: Verdict::Grant(grant), seq, repeated, .. }) => {
-                let Some(seq) = *seq else { return Err(format!("request {tag} was granted without a record")) };
+                let Some(seq) = *seq else {
+                    return Err(format!("request {tag} was granted without a record"));
+                };
                 let id = LeaseId::from(seq);
                 if *repeated && self.grants.contains_key(&id) {
                     return Ok(Some(id));
                 }
                 if !repeated && seq.get() <= fence {
-                    return Err(format!("lease {id} has a fence that is not above {fence}, which was told before"));
+                    return Err(format!(
+                        "lease {id} has a fence that is not above {fence}, which was told before"
+                    ));
                 }
                 self.highest_fence = self.highest_fence.max(seq.get());
                 let asked = self.asked.get(&tag).cloned().unwrap_or_default();
@@ -309,15 +316,13 @@ impl Truth {
         let mut store = FileStore::new(world.disk.process(), Access::Read);
         match store.load() {
             Ok(state) => {
-                let live: Vec<Lease> = state.map_or_else(Vec::new, |state| state.live.iter().cloned().collect());
+                let live: Vec<Lease> =
+                    state.map_or_else(Vec::new, |state| state.live.iter().cloned().collect());
                 self.compare(&live, world)?;
                 self.looked_at = Some(version);
                 Ok(Seen::Sound)
             }
-            Err(JournalError::Damaged(damage)) if self.may_be_damaged => {
-                let _visibly = damage;
-                Ok(Seen::Damaged)
-            }
+            Err(JournalError::Damaged(_)) if self.may_be_damaged => Ok(Seen::Damaged),
             Err(error) => Err(format!("S5: the journal cannot be read although nothing damaged it: {error}")),
         }
     }
@@ -345,10 +350,8 @@ impl Truth {
                 return Err(format!("{lease} lives again after it had ended"));
             }
         }
-        let claims: Vec<(&Lease, &Claim)> = live
-            .iter()
-            .filter_map(|lease| Some((lease, &self.asked.get(&tag_of(lease)?)?.claim)))
-            .collect();
+        let claims: Vec<(&Lease, &Claim)> =
+            live.iter().filter_map(|lease| Some((lease, &self.asked.get(&tag_of(lease)?)?.claim))).collect();
         for (n, (one, ones)) in claims.iter().enumerate() {
             if let Some((two, _)) = claims[..n].iter().find(|(_, twos)| ones.meets(twos)) {
                 return Err(format!("S1: {two} and {one} live at once"));
@@ -383,9 +386,9 @@ impl Truth {
             processes: Vec::new(),
             beat: moment(world),
             evictable: false,
-                    leaving: false,
-                    gone: false,
-                    absent: false,
+            leaving: false,
+            gone: false,
+            absent: false,
         });
         Ok(())
     }
@@ -435,7 +438,7 @@ impl Truth {
         let mut again = Redecider::default();
         let disk = world.disk.process();
         history::walk(&disk, |event| {
-            again.take(&event);
+            again.take(event);
             std::ops::ControlFlow::Continue(())
         })
         .map_err(|error| format!("S4: the history cannot be read: {error}"))?;

@@ -113,8 +113,7 @@ impl World {
             Some(there) => (Signal::There, StatSeen::Read { start: there.start, ended: false }),
             None => (Signal::Gone, StatSeen::NotAsked),
         };
-        let seen =
-            Seen { host: HOST, domain: Some(&reading.boot), pidns: Some(namespace.0), signal, stat };
+        let seen = Seen { host: HOST, domain: Some(&reading.boot), pidns: Some(namespace.0), signal, stat };
         judge(process, &seen)
     }
 

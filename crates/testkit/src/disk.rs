@@ -4,6 +4,7 @@
 //!
 //! - Appended bytes are lost at a power cut from some point on unless the file was synced; a lost end may come
 //!   back as NULs. A failed sync drops the bytes it was for, and the next one succeeds without bringing them back.
+//!   Each descriptor that was open then is told once: its next sync fails too (`errseq_t` of Linux 4.13 and later).
 //! - Names that were not synced are lost from the latest on (file systems journal them in order). A sync of a
 //!   directory keeps the names in it, and every change of any name that was made before the last one in it.
 //! - What is published is whole or not there. It is there before its name is durable: between the two others see

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use journal::disk::{Dir, Name};
 
@@ -12,6 +13,8 @@ use super::Keep;
 #[derive(Clone, Debug)]
 pub struct Open {
     number: u64,
+    /// How many failures to write the file back this descriptor has told of, or came after.
+    told: Arc<AtomicU64>,
     /// Never read: the file knows by it that it is open.
     _held: Arc<()>,
 }
@@ -22,6 +25,8 @@ struct Inode {
     synced: usize,
     /// What failed syncs were for: it can be read and will not survive.
     lost: Vec<Range<usize>>,
+    /// How often a sync has failed.
+    failures: u64,
     held: Arc<()>,
     /// The hash of all of the above, as long as nothing of it changes.
     hash: Option<u64>,
@@ -38,8 +43,15 @@ impl Inode {
     }
 
     fn copy(&self) -> Inode {
-        let Inode { bytes, synced, lost, hash, .. } = self;
-        Inode { bytes: bytes.clone(), synced: *synced, lost: lost.clone(), hash: *hash, held: Arc::default() }
+        let Inode { bytes, synced, lost, failures, hash, .. } = self;
+        Inode {
+            bytes: bytes.clone(),
+            synced: *synced,
+            lost: lost.clone(),
+            failures: *failures,
+            hash: *hash,
+            held: Arc::default(),
+        }
     }
 
     fn append(&mut self, bytes: &[u8], nuls: usize) {
@@ -53,6 +65,7 @@ impl Inode {
         if fails && !unsynced.is_empty() {
             self.lost.push(unsynced);
         }
+        self.failures += u64::from(fails);
         self.synced = self.bytes.len();
         self.hash = None;
     }
@@ -85,11 +98,12 @@ impl Inode {
     }
 
     fn hash(&mut self) -> u64 {
-        let Inode { bytes, synced, lost, hash, .. } = self;
+        let Inode { bytes, synced, lost, failures, hash, .. } = self;
         *hash.get_or_insert_with(|| {
             let mut said = Hash::new();
             said.bytes(bytes);
             said.number(*synced as u64);
+            said.number(*failures);
             for range in lost {
                 said.number(range.start as u64);
                 said.number(range.end as u64);
@@ -191,7 +205,9 @@ impl Memory {
 
     pub(super) fn open(&self, name: &Name) -> Option<Open> {
         let number = *self.names.get(name)?;
-        Some(Open { number, _held: Arc::clone(&self.inodes[&number].held) })
+        let inode = &self.inodes[&number];
+        let told = Arc::new(AtomicU64::new(inode.failures));
+        Some(Open { number, told, _held: Arc::clone(&inode.held) })
     }
 
     pub(super) fn is_at(&self, file: &Open, name: &Name) -> bool {
@@ -215,12 +231,13 @@ impl Memory {
         self.at(name).append(bytes, nuls);
     }
 
-    /// `false` for a file of another disk.
+    /// `false` for a file of another disk, and when a sync has failed that this descriptor has not told of yet: this
+    /// one's own, or another's since it was opened.
     pub(super) fn sync(&mut self, file: &Open, fails: bool) -> bool {
         let Some(inode) = self.inodes.get_mut(&file.number) else { return false };
         inode.sync(fails);
         self.version += 1;
-        true
+        file.told.swap(inode.failures, Ordering::Relaxed) == inode.failures
     }
 
     /// Makes a file under a name, whatever had it.

@@ -161,12 +161,11 @@ impl<G: Gate> Disk for Seat<G> {
             Some(Fault::Error(errno)) => Some(errno),
             _ => None,
         };
-        if !passed.memory.sync(file, failed.is_some()) {
-            return Err(passed.wrong(EIO));
-        }
+        let is_durable = passed.memory.sync(file, failed.is_some());
         match failed {
             Some(errno) => Err(passed.wrong(errno)),
-            None => passed.end(),
+            None if is_durable => passed.end(),
+            None => Err(passed.wrong(EIO)),
         }
     }
 
