@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use arbiter::decide::{Question, arbitrate};
+use arbiter::evidence::Evidence;
 use arbiter::name::OwnerName;
 use arbiter::seq::Fence;
+use arbiter::time::Timestamp;
+use journal::JournalError;
+use journal::decision::records;
+use journal::disk::Access;
 use journal::history::{self, Keep};
 use journal::repair::Plan;
+use journal::store::{Appended, FileStore, Store, Writing};
 use lease::machine::Machine;
 use lease::mutex::Patience;
 use lease::session::{Acquired, Ask, Beaten, Compacted, LeaseError, Miss, Released, Session, View, Which};
@@ -27,6 +34,13 @@ pub enum Errand {
     Verify,
     /// `lease-lane repair --yes`.
     Repair,
+    /// Asks for a lease without the mutex: what an acquire does whose mutex does not work.
+    BareAcquire(Box<Ask>),
+    /// Seals without the mutex, and prunes all history if so told.
+    BareSeal {
+        /// Whether history goes as well.
+        prunes: bool,
+    },
 }
 
 /// What the process said when it ended.
@@ -46,13 +60,15 @@ pub enum Outcome {
     Verified(Result<usize, LeaseError>),
     /// What was repaired.
     Repaired(Result<Option<Box<Plan>>, LeaseError>),
+    /// Whether it was this one who sealed.
+    Sealed(Result<bool, LeaseError>),
 }
 
 impl Errand {
     /// Does it, as the command line would.
     pub fn run<M: Machine>(self, machine: M, owner: OwnerName, patience: Patience) -> Outcome {
         let disk = machine.disk();
-        let mut session = Session::on(machine, owner, patience);
+        let mut session = Session::on(machine.clone(), owner, patience);
         match self {
             Errand::Acquire(ask, None) => Outcome::Acquired(session.acquire(&ask)),
             Errand::Acquire(ask, Some(most)) => {
@@ -67,6 +83,47 @@ impl Errand {
                 Outcome::Verified(survey.map(|survey| survey.damage.len()))
             }
             Errand::Repair => Outcome::Repaired(session.repair().map(|plan| plan.map(Box::new))),
+            Errand::BareAcquire(ask) => {
+                Outcome::Acquired(bare_acquire(&machine, disk, &ask).map_err(LeaseError::from))
+            }
+            Errand::BareSeal { prunes } => {
+                Outcome::Sealed(bare_seal(&machine, disk, prunes).map_err(LeaseError::from))
+            }
         }
     }
+}
+
+fn writing<M: Machine>(machine: &M) -> Writing {
+    let ts = Timestamp::from_unix_ms(machine.clock().wall_ms());
+    // The dead are the only ones here without chance, and nothing they write is there.
+    Writing { ts, nonce: machine.random().unwrap_or_default() }
+}
+
+/// Load, decide, append if nobody was faster, sync: the store's own protocol with nothing around it.
+fn bare_acquire<M: Machine>(machine: &M, disk: M::Disk, ask: &Ask) -> Result<Acquired, JournalError> {
+    let Ask { request, policy, .. } = ask;
+    let mut store = FileStore::new(disk, Access::Append);
+    loop {
+        let mut writing = writing(machine);
+        let live = store.prepare(writing)?.live.clone();
+        writing.ts = store.head().map_or(writing.ts, |head| head.ts.max(writing.ts));
+        let evidence = Evidence::at(machine.clock().reading());
+        let question = Question { request, live: &live, policy, evidence: &evidence, now: writing.ts };
+        let verdict = arbitrate(question);
+        let ops = records(&verdict, request, evidence, &live);
+        if let Appended::Valid { head, .. } = store.append_if(writing, &ops)? {
+            store.commit()?;
+            return Ok(Acquired { verdict, seq: Some(head.seq), repeated: false, timed_out: false });
+        }
+    }
+}
+
+fn bare_seal<M: Machine>(machine: &M, disk: M::Disk, prunes: bool) -> Result<bool, JournalError> {
+    let mut store = FileStore::new(disk.clone(), Access::Append);
+    let writing = writing(machine);
+    let sealed = store.seal(writing)?;
+    if prunes {
+        history::prune(&disk, Keep::None, writing.ts)?;
+    }
+    Ok(sealed)
 }

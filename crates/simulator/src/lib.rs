@@ -6,6 +6,7 @@
 //! step; [`explore`] goes through every order there is for a few short processes.
 
 pub mod errand;
+pub mod explore;
 pub mod machine;
 pub mod process;
 pub mod run;

@@ -3,7 +3,8 @@
 //! Before each call the process hands over to the scheduler, which says what becomes of it. Between two such
 //! moments nothing happens in the world, so a run is an order of calls and nothing else.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,10 +12,11 @@ use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use corosensei::Yielder;
-use journal::disk::{Dir, DiskError};
+use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use lease::clock::Clock;
 use lease::machine::{Machine, Queue, Watch};
-use testkit::disk::{Call, EIO, Fault, Gate, Pass, Seat, What};
+use testkit::disk::{Call, EIO, Fault, Gate, Open, Pass, Seat, What};
+use testkit::rng::Rng;
 
 use crate::world::{Namespace, Ticket, World};
 
@@ -59,6 +61,8 @@ pub enum Told {
     Go,
     /// Do it, but this goes wrong.
     Meet(Fault),
+    /// Your wait is over, although no time has passed for anybody else.
+    TimeIsUp,
     /// You are dead: nothing you do from here on has any effect.
     Die,
 }
@@ -69,7 +73,7 @@ pub type Handover = Yielder<Told, Asks>;
 /// One process's machine.
 #[derive(Clone, Debug)]
 pub struct SimMachine<'y> {
-    disk: Seat<Door<'y>>,
+    disk: SimDisk<'y>,
     me: Rc<Me<'y>>,
 }
 
@@ -80,6 +84,10 @@ struct Me<'y> {
     ticket: Ticket,
     handover: &'y Handover,
     dead: Cell<bool>,
+    /// How much further this process believes its uptime to be.
+    ahead_ms: Cell<u64>,
+    chance: RefCell<Rng>,
+    heard: Rc<Cell<u64>>,
 }
 
 impl std::fmt::Debug for Me<'_> {
@@ -99,18 +107,40 @@ impl Me<'_> {
         }
         told
     }
+
+    fn uptime_ms(&self) -> u64 {
+        self.world.clock.up_ms() + self.ahead_ms.get()
+    }
+
+    /// Takes note of what the process has been told: its future depends on nothing else.
+    fn hear(&self, what: &impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        (self.heard.get(), what).hash(&mut hasher);
+        self.heard.set(hasher.finish());
+    }
 }
 
 impl<'y> SimMachine<'y> {
-    /// The machine as `process` sees it. `ticket` is its place in the mutex's queue should it need one.
+    /// The machine as `process` sees it. `ticket` is its place in the mutex's queue should it need one, and what its
+    /// random numbers come from; `heard` becomes a hash of all that it is told.
     pub fn new(
         world: &Rc<World>,
         process: ProcessIdentity,
         ticket: Ticket,
+        heard: Rc<Cell<u64>>,
         handover: &'y Handover,
     ) -> SimMachine<'y> {
-        let me = Rc::new(Me { world: Rc::clone(world), process, ticket, handover, dead: Cell::new(false) });
-        let disk = world.disk.seat(Door(Rc::clone(&me)));
+        let me = Rc::new(Me {
+            world: Rc::clone(world),
+            process,
+            ticket,
+            handover,
+            dead: Cell::new(false),
+            ahead_ms: Cell::new(0),
+            chance: RefCell::new(world.chance_of(ticket)),
+            heard,
+        });
+        let disk = SimDisk { seat: world.disk.seat(Door(Rc::clone(&me))), me: Rc::clone(&me) };
         SimMachine { disk, me }
     }
 }
@@ -123,7 +153,7 @@ impl Gate for Door<'_> {
     fn pass(&self, call: &Call<'_>) -> Pass {
         let asks = Asks::Disk { what: call.what, dir: call.name.dir, bytes: call.bytes };
         match self.0.ask(asks) {
-            Told::Go => Pass::Go,
+            Told::Go | Told::TimeIsUp => Pass::Go,
             Told::Meet(fault) => Pass::Fault(fault),
             Told::Die => Pass::Fault(Fault::Die),
         }
@@ -131,7 +161,7 @@ impl Gate for Door<'_> {
 }
 
 impl<'y> Machine for SimMachine<'y> {
-    type Disk = Seat<Door<'y>>;
+    type Disk = SimDisk<'y>;
     type Queue = SimQueue<'y>;
     type Watch = SimWatch<'y>;
 
@@ -148,14 +178,14 @@ impl<'y> Machine for SimMachine<'y> {
     }
 
     fn uptime(&self) -> Duration {
-        Duration::from_millis(self.me.world.clock.up_ms())
+        Duration::from_millis(self.me.uptime_ms())
     }
 
     fn random(&self) -> io::Result<u64> {
         if self.me.dead.get() {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        Ok(self.me.world.random())
+        Ok(self.me.chance.borrow_mut().bits())
     }
 
     fn this_process(&self) -> Option<ProcessIdentity> {
@@ -164,7 +194,9 @@ impl<'y> Machine for SimMachine<'y> {
 
     fn probe(&self, process: &ProcessIdentity) -> ProcessReport {
         let _when = self.me.ask(Asks::Probe);
-        self.me.world.probe(process, Namespace(self.me.process.pidns))
+        let report = self.me.world.probe(process, Namespace(self.me.process.pidns));
+        self.me.hear(&report.alive);
+        report
     }
 
     fn pause(&self, time: Duration) {
@@ -182,8 +214,10 @@ impl<'y> Machine for SimMachine<'y> {
 
 fn wait(me: &Me<'_>, most: Duration, ticket: Option<Ticket>) {
     let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-    let until_ms = me.world.clock.up_ms().saturating_add(most_ms);
-    let _told = me.ask(Asks::Wait { until_ms, ticket });
+    let until_ms = me.uptime_ms().saturating_add(most_ms);
+    if matches!(me.ask(Asks::Wait { until_ms, ticket }), Told::TimeIsUp) {
+        me.ahead_ms.set(until_ms.saturating_sub(me.world.clock.up_ms()));
+    }
 }
 
 /// A place in the mutex's queue. The kernel takes it away from whoever dies.
@@ -203,7 +237,9 @@ impl Queue for SimQueue<'_> {
             let source = io::Error::from_raw_os_error(EIO);
             return Err(DiskError { what: "lock", path: "store/queue".into(), source });
         }
-        Ok(world.try_lock(*ticket))
+        let locked = world.try_lock(*ticket);
+        self.me.hear(&locked);
+        Ok(locked)
     }
 }
 
@@ -228,5 +264,73 @@ impl Watch for SimWatch<'_> {
             wait(&self.me, most, None);
         }
         self.version = self.me.world.disk.version();
+    }
+}
+
+/// The disk as one process sees it: what it is told is taken note of.
+#[derive(Clone, Debug)]
+pub struct SimDisk<'y> {
+    seat: Seat<Door<'y>>,
+    me: Rc<Me<'y>>,
+}
+
+impl SimDisk<'_> {
+    fn hear<T>(
+        &self,
+        result: Result<T, DiskError>,
+        hash: impl FnOnce(&T, &mut DefaultHasher),
+    ) -> Result<T, DiskError> {
+        let mut hasher = DefaultHasher::new();
+        match &result {
+            Ok(told) => hash(told, &mut hasher),
+            Err(error) => error.source.raw_os_error().hash(&mut hasher),
+        }
+        self.me.hear(&hasher.finish());
+        result
+    }
+}
+
+impl Disk for SimDisk<'_> {
+    type File = Open;
+
+    fn open(&self, name: &Name, access: Access) -> Result<Option<Open>, DiskError> {
+        self.hear(self.seat.open(name, access), |told, hash| told.as_ref().map(Open::number).hash(hash))
+    }
+    fn read(&self, file: &Open, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
+        self.hear(self.seat.read(file, name, from, most), |told, hash| told.hash(hash))
+    }
+    fn append(&self, file: &Open, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
+        self.hear(self.seat.append(file, name, bytes), |told, hash| told.hash(hash))
+    }
+    fn sync(&self, file: &Open, name: &Name) -> Result<(), DiskError> {
+        self.hear(self.seat.sync(file, name), |(), _| {})
+    }
+    fn is_at(&self, file: &Open, name: &Name) -> Result<bool, DiskError> {
+        self.hear(self.seat.is_at(file, name), |told, hash| told.hash(hash))
+    }
+    fn publish(&self, name: &Name, bytes: &[u8], durability: Durability) -> Result<Published, DiskError> {
+        let published = self.seat.publish(name, bytes, durability);
+        self.hear(published, |told, hash| (*told == Published::Created).hash(hash))
+    }
+    fn replace(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        self.hear(self.seat.replace(name, bytes), |(), _| {})
+    }
+    fn append_or_create(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        self.hear(self.seat.append_or_create(name, bytes), |(), _| {})
+    }
+    fn rename(&self, from: &Name, to: &Name) -> Result<(), DiskError> {
+        self.hear(self.seat.rename(from, to), |(), _| {})
+    }
+    fn remove(&self, name: &Name) -> Result<(), DiskError> {
+        self.hear(self.seat.remove(name), |(), _| {})
+    }
+    fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
+        self.hear(self.seat.sync_dir(dir), |(), _| {})
+    }
+    fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
+        self.hear(self.seat.list(dir), |told, hash| told.hash(hash))
+    }
+    fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
+        self.hear(self.seat.len(name), |told, hash| told.hash(hash))
     }
 }

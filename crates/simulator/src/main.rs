@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter::time::Span;
 use clap::Parser;
+use simulator::explore;
 use simulator::run::{Tally, play};
 
 /// Play seeds of the simulated world against the shipped code and check every promise after every step.
@@ -26,6 +27,10 @@ struct Args {
     /// Go on with further seeds for this long (90s, 10m, 2h) instead
     #[arg(long, value_name = "DURATION", conflicts_with = "seeds")]
     soak: Option<String>,
+    /// Instead of seeds, go through every order of the calls of two or three processes, with deaths; `large` takes
+    /// minutes
+    #[arg(long, value_name = "small|large", num_args = 0..=1, default_missing_value = "small")]
+    exhaustive: Option<Size>,
     /// Print every call
     #[arg(long)]
     trace: bool,
@@ -34,8 +39,17 @@ struct Args {
     keep_going: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Size {
+    Small,
+    Large,
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(size) = args.exhaustive {
+        return explore_all(size == Size::Large);
+    }
     let soak = match args.soak.as_deref().map(Span::parse) {
         Some(Err(error)) => {
             eprintln!("error: --soak: {error}");
@@ -82,4 +96,33 @@ fn main() -> ExitCode {
         total.decided_again
     );
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn explore_all(large: bool) -> ExitCode {
+    let began = Instant::now();
+    let (mut states, mut broken) = (0, 0);
+    for scenario in explore::scenarios(large) {
+        let started = Instant::now();
+        match explore::explore(&scenario) {
+            Ok(explored) => {
+                states += explored.states;
+                println!(
+                    "{:40} {:8} states, {:9} transitions, {:6} ends (granted 0/1/2/3: {:?}), depth {:3}, {:.1} s",
+                    scenario.name,
+                    explored.states,
+                    explored.transitions,
+                    explored.ends,
+                    explored.granted,
+                    explored.depth,
+                    started.elapsed().as_secs_f64()
+                );
+            }
+            Err(what) => {
+                broken += 1;
+                println!("BROKEN: {what}");
+            }
+        }
+    }
+    println!("{states} states: {broken} violations in {:.1} s", began.elapsed().as_secs_f64());
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

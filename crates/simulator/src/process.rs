@@ -1,5 +1,6 @@
 //! A simulated process: the shipped code on a stack of its own, which stops before each call it makes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use arbiter::evidence::ProcessIdentity;
@@ -24,6 +25,7 @@ pub struct Process {
     /// How many calls it has made.
     pub calls: u64,
     ticket: Ticket,
+    heard: Rc<Cell<u64>>,
     world: Rc<World>,
     body: Coroutine<Told, Asks, Outcome, DefaultStack>,
 }
@@ -79,13 +81,14 @@ impl Process {
     ) -> Process {
         let identity = world.fork(caller.namespace);
         let stack = stacks.0.pop().map_or_else(|| DefaultStack::new(STACK_BYTES), Ok);
-        let (mine, me) = (Rc::clone(world), identity.clone());
+        let heard = Rc::new(Cell::new(0));
+        let (mine, me, ear) = (Rc::clone(world), identity.clone(), Rc::clone(&heard));
         let mut body = Coroutine::with_stack(stack.expect("there is memory"), move |handover, _go: Told| {
-            errand.run(SimMachine::new(&mine, me, ticket, handover), caller.owner, caller.patience)
+            errand.run(SimMachine::new(&mine, me, ticket, ear, handover), caller.owner, caller.patience)
         });
         match body.resume(Told::Go) {
             CoroutineResult::Yield(asks) => {
-                Process { identity, asks, calls: 0, ticket, world: Rc::clone(world), body }
+                Process { identity, asks, calls: 0, ticket, heard, world: Rc::clone(world), body }
             }
             CoroutineResult::Return(outcome) => panic!("ended without a call: {outcome:?}"),
         }
@@ -119,6 +122,11 @@ impl Process {
             Progress::Ended(_nobody_hears) => {}
             Progress::Goes(process) => panic!("{process:?} asks for something after its death"),
         }
+    }
+
+    /// A hash of all that it was told so far: two processes of one errand and equal hashes do the same from here on.
+    pub fn heard(&self) -> u64 {
+        self.heard.get()
     }
 
     /// Whether what it waits for has come.

@@ -746,7 +746,8 @@ fn error_of(outcome: &Outcome) -> Option<&LeaseError> {
         | Outcome::Live(Err(error))
         | Outcome::Compacted(Err(error))
         | Outcome::Verified(Err(error))
-        | Outcome::Repaired(Err(error)) => Some(error),
+        | Outcome::Repaired(Err(error))
+        | Outcome::Sealed(Err(error)) => Some(error),
         _ => None,
     }
 }

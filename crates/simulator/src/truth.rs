@@ -23,6 +23,8 @@ use journal::store::{FileStore, Store};
 use lease::mutex::MutexError;
 use lease::session::{Acquired, LeaseError, View};
 
+use testkit::disk::MemDisk;
+
 use crate::world::{Namespace, World};
 
 /// A request's own number, written into its reason, by which its lease is known again.
@@ -104,7 +106,7 @@ struct Asked {
 }
 
 /// Everything that was told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Truth {
     grants: BTreeMap<LeaseId, Grant>,
     asked: BTreeMap<Tag, Asked>,
@@ -166,6 +168,24 @@ impl Truth {
         asked.owner = Some(request.owner.clone());
         asked.claim = claim.clone();
         asked.refused = false;
+    }
+
+    /// What was granted before anybody looked.
+    pub fn was_granted(&mut self, tag: Tag, request: &Request, id: LeaseId, moment: &Moment) {
+        self.highest_fence = self.highest_fence.max(id.get());
+        let grant = Grant {
+            owner: request.owner.clone(),
+            lane: request.lane_name(),
+            claim: self.asked.get(&tag).map(|asked| asked.claim.clone()).unwrap_or_default(),
+            ttl: request.ttl.unwrap_or(Policy::default().ttl_of(&request.lane_name())),
+            processes: request.processes.clone(),
+            beat: moment.clone(),
+            evictable: false,
+            leaving: false,
+            gone: false,
+            absent: false,
+        };
+        self.grants.insert(id, grant);
     }
 
     /// Somebody who asked at `moment`, when `fence` was the highest, has been answered.
@@ -313,13 +333,25 @@ impl Truth {
         if self.looked_at == Some(version) {
             return Ok(Seen::Sound);
         }
-        let mut store = FileStore::new(world.disk.process(), Access::Read);
+        let seen = self.look_at(&world.disk, world)?;
+        if seen == Seen::Sound {
+            self.looked_at = Some(version);
+        }
+        Ok(seen)
+    }
+
+    /// As [`Truth::look`], at another disk: one of which the power was cut, for instance.
+    ///
+    /// # Errors
+    ///
+    /// A broken promise.
+    pub fn look_at(&mut self, disk: &MemDisk, world: &World) -> Result<Seen, Broken> {
+        let mut store = FileStore::new(disk.process(), Access::Read);
         match store.load() {
             Ok(state) => {
                 let live: Vec<Lease> =
                     state.map_or_else(Vec::new, |state| state.live.iter().cloned().collect());
                 self.compare(&live, world)?;
-                self.looked_at = Some(version);
                 Ok(Seen::Sound)
             }
             Err(JournalError::Damaged(_)) if self.may_be_damaged => Ok(Seen::Damaged),

@@ -45,7 +45,7 @@ pub struct World {
     living: RefCell<BTreeMap<(Namespace, u32), Living>>,
     last_pid: Cell<u32>,
     queue: RefCell<Queue>,
-    chance: RefCell<Rng>,
+    seed: u64,
 }
 
 /// The lock on the mutex's queue file, as the kernel keeps it.
@@ -61,14 +61,19 @@ pub type Ticket = u64;
 impl World {
     /// A machine with an empty disk, whose random numbers come from `seed`.
     pub fn new(seed: u64) -> Rc<World> {
+        World::with_disk(seed, MemDisk::new())
+    }
+
+    /// The same with something on the disk.
+    pub fn with_disk(seed: u64, disk: MemDisk) -> Rc<World> {
         Rc::new(World {
-            disk: MemDisk::new(),
+            disk,
             clock: FixedClock::new(BEGIN_WALL_MS, "boot-1", BEGIN_UP_MS),
             boots: Cell::new(1),
             living: RefCell::default(),
             last_pid: Cell::new(1),
             queue: RefCell::default(),
-            chance: RefCell::new(Rng::new(seed ^ 0x00c0_ffee)),
+            seed,
         })
     }
 
@@ -117,9 +122,9 @@ impl World {
         judge(process, &seen)
     }
 
-    /// A random number for somebody's nonce.
-    pub fn random(&self) -> u64 {
-        self.chance.borrow_mut().bits()
+    /// The random numbers of one process.
+    pub fn chance_of(&self, ticket: Ticket) -> Rng {
+        Rng::new(self.seed.rotate_left(32) ^ ticket.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Boot time.

@@ -19,6 +19,13 @@ pub struct Open {
     _held: Arc<()>,
 }
 
+impl Open {
+    /// Which file of the disk it is: no other ever has this number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inode {
     bytes: Vec<u8>,
