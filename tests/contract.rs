@@ -390,6 +390,10 @@ fn a_holder_whose_lease_was_taken_is_told_that_it_expired() {
     for ask in [&["heartbeat", "api"][..], &["release", "api"], &["heartbeat", "--lease", &id]] {
         assert_eq!(lab.json(ask).expect(3, "expired")["lease"], first["lease"]);
     }
+    // Nobody else is told that a lease of theirs expired.
+    for ask in [["heartbeat", "--lease", &id], ["release", "--lease", &id]] {
+        lab.json_as("o2", &ask).expect(1, "not_held");
+    }
     lab.assert_sound();
 }
 

@@ -173,9 +173,12 @@ pub(super) fn find<'s>(
         Which::Lease(id) => state.live.get(*id),
     };
     let Some(lease) = lease else {
-        let was_theirs = |ended: &&Ended| match which {
-            Which::Lane(lane) => ended.lane.same_as(lane) && ended.owner == *owner,
-            Which::Lease(id) => ended.lease == *id,
+        let was_theirs = |ended: &&Ended| {
+            let is_meant = match which {
+                Which::Lane(lane) => ended.lane.same_as(lane),
+                Which::Lease(id) => ended.lease == *id,
+            };
+            is_meant && ended.owner == *owner
         };
         let last = state.ended_lately().find(was_theirs);
         return Err(match last {
