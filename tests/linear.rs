@@ -18,7 +18,8 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arbiter::policy::Policy;
@@ -34,33 +35,52 @@ fn every_history_of_the_real_program_could_have_been_one_call_after_the_other() 
     let n_histories = knob("LEASE_LANE_LINEAR_HISTORIES", 100);
     let n_calls = usize::try_from(knob("LEASE_LANE_LINEAR_CALLS", 200)).unwrap();
     let (seed, began) = (seed(), Instant::now());
-    let mut tally = Tally::default();
-    for n in 0..n_histories {
-        let this = seed.wrapping_add(n);
-        let weather = Weather {
-            stormy: this % 2 == 0,
-            policy: this % 3 == 0,
-            keep: if this % 5 == 0 { "none" } else { "all" },
-        };
-        let n_clients = knob("LEASE_LANE_LINEAR_CLIENTS", 4 + this % 5);
-        let place = Place::new(weather);
-        let history = run::history(&place, this, usize::try_from(n_clients).unwrap(), n_calls);
-        tally.take(&history);
-        let wrong = wrong_with(&place, &history);
-        if let Some(wrong) = wrong {
-            let text: Vec<String> = history.iter().map(in_words).collect();
-            let kept = place.keep();
-            std::fs::write(kept.join("history.txt"), text.join("\n")).unwrap();
-            panic!(
-                "history {n} ({weather:?}, {n_clients} clients): {wrong}\nthe whole of it and its store: {}\n\
-                 the same choices again, at other moments: LEASE_LANE_SEED={this} LEASE_LANE_LINEAR_HISTORIES=1 \
-                 LEASE_LANE_LINEAR_CALLS={n_calls} LEASE_LANE_LINEAR_CLIENTS={n_clients} cargo test --test linear every_history",
-                kept.display()
-            );
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        // Two at once: while one is searched, the other runs.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n_histories <= n {
+                        break;
+                    }
+                    let history = one_history(seed.wrapping_add(n), n_calls).unwrap_or_else(|wrong| {
+                        next.store(n_histories, Ordering::Relaxed);
+                        panic!("{wrong}");
+                    });
+                    tally.lock().unwrap().take(&history);
+                }
+            });
         }
-    }
+    });
+    let tally = tally.into_inner().unwrap();
     eprintln!("{n_histories} histories in {:.1} s: {tally:?}", began.elapsed().as_secs_f32());
     tally.assert_worth_it(n_histories * n_calls as u64);
+}
+
+/// Runs a history; an error in words, and how to have it again, if there is anything wrong with it.
+fn one_history(seed: u64, n_calls: usize) -> Result<Vec<LeaseEvent>, String> {
+    let weather = Weather {
+        stormy: seed.is_multiple_of(2),
+        policy: seed.is_multiple_of(3),
+        keep: if seed.is_multiple_of(5) { "none" } else { "all" },
+    };
+    let n_clients = knob("LEASE_LANE_LINEAR_CLIENTS", 4 + seed % 5);
+    let place = Place::new(weather);
+    let history = run::history(&place, seed, usize::try_from(n_clients).unwrap(), n_calls);
+    if let Some(wrong) = wrong_with(&place, &history) {
+        let text: Vec<String> = history.iter().map(in_words).collect();
+        let kept = place.keep();
+        std::fs::write(kept.join("history.txt"), text.join("\n")).unwrap();
+        return Err(format!(
+            "{weather:?}, {n_clients} clients: {wrong}\nall of it and its store: {}\n\
+             the same choices again, at other moments: LEASE_LANE_SEED={seed} LEASE_LANE_LINEAR_HISTORIES=1 \
+             LEASE_LANE_LINEAR_CALLS={n_calls} LEASE_LANE_LINEAR_CLIENTS={n_clients} cargo test --test linear every_history",
+            kept.display()
+        ));
+    }
+    Ok(history)
 }
 
 /// What is wrong with a history, in words; nothing, if all is well.

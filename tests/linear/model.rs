@@ -85,22 +85,35 @@ pub(crate) struct Answer {
 
 pub(crate) type LeaseEvent = Event<Call, Answer>;
 
-/// The world between two calls. Two orders that come to the same make equal worlds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// The world between two calls. Two orders that come to the same make equal worlds. What seldom changes is shared
+/// between worlds: a search makes many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct World {
     live: BTreeMap<u64, Living>,
-    ended: BTreeMap<u64, Gone>,
+    ended: Arc<BTreeMap<u64, Gone>>,
     /// The lease of each lane and owner that ended last.
-    last_of: BTreeMap<(LaneWord, String), u64>,
+    last_of: Arc<BTreeMap<(LaneWord, String), u64>>,
     /// The first answer to each named request, and the request.
-    answers: BTreeMap<String, Arc<(Value, Value)>>,
+    answers: Arc<BTreeMap<String, (Value, Value)>>,
     dead: BTreeSet<u32>,
+}
+
+impl Hash for World {
+    /// Worlds that differ mostly differ in this.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for (id, living) in &self.live {
+            hasher.write_u64(*id);
+            living.beat.hash(hasher);
+        }
+        hasher.write_usize(self.ended.len());
+        hasher.write_usize(self.answers.len());
+    }
 }
 
 /// A lane's name as it is compared: all lanes of these tests are ASCII.
 type LaneWord = String;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Living {
     grant: Arc<Granted>,
     beat: Timestamp,
@@ -116,17 +129,9 @@ struct Granted {
     bound: Option<u32>,
 }
 
-impl Hash for Granted {
-    /// What has the same number is mostly the same.
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.since.hash(hasher);
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Gone {
-    lane: LaneName,
-    owner: OwnerName,
+    grant: Arc<Granted>,
     evicted: bool,
 }
 
@@ -150,9 +155,9 @@ impl World {
 
     fn end(&mut self, id: u64, evicted: bool) {
         let Some(Living { grant, .. }) = self.live.remove(&id) else { return };
-        let (lane, owner) = (grant.lane.clone(), grant.owner.clone());
-        self.last_of.insert((word(&lane), owner.as_str().to_owned()), id);
-        self.ended.insert(id, Gone { lane, owner, evicted });
+        let whose = (word(&grant.lane), grant.owner.as_str().to_owned());
+        Arc::make_mut(&mut self.last_of).insert(whose, id);
+        Arc::make_mut(&mut self.ended).insert(id, Gone { grant, evicted });
     }
 
     fn alive(&self, bound: Option<u32>) -> Liveness {
@@ -333,7 +338,7 @@ impl Program {
     fn acquire(&self, world: &World, ask: &Ask, chance: Chance) -> (Answer, World) {
         let asked = json!([ask.owner, ask.lane, ask.tree, ask.read]);
         if let Some(before) = ask.request_id.as_ref().and_then(|id| world.answers.get(id)) {
-            let (first, for_what) = &**before;
+            let (first, for_what) = before;
             if *for_what != asked {
                 let json = json!({ "outcome": "error", "error": { "kind": "request_id" } });
                 return (Answer { code: 2, json }, world.clone());
@@ -364,7 +369,7 @@ impl Program {
             next.live.insert(chance.number, Living { grant: Arc::new(granted), beat: chance.now });
         }
         if let Some(id) = &ask.request_id {
-            next.answers.insert(id.clone(), Arc::new((json.clone(), asked)));
+            Arc::make_mut(&mut next.answers).insert(id.clone(), (json.clone(), asked));
         }
         (Answer { code: i32::from(matches!(verdict, Verdict::Refuse(_))), json }, next)
     }
@@ -505,8 +510,9 @@ fn find(world: &World, held: &Held) -> Result<u64, Vec<Answer>> {
             Which::Lease(id) => Some(id),
         };
         let gone = last.and_then(|id| Some((id, world.ended.get(id)?)));
-        let evicted = gone.filter(|(_, gone)| gone.evicted && gone.owner.as_str() == held.owner);
-        let Some((id, Gone { lane, owner, .. })) = evicted else { return Err(vec![not_held()]) };
+        let evicted = gone.filter(|(_, gone)| gone.evicted && gone.grant.owner.as_str() == held.owner);
+        let Some((id, gone)) = evicted else { return Err(vec![not_held()]) };
+        let Granted { lane, owner, .. } = &*gone.grant;
         let expired =
             miss(3, json!({ "outcome": "expired", "lease": id, "fence": id, "lane": lane, "owner": owner }));
         // Of many that ended only the latest are remembered, and which these are is not kept here.

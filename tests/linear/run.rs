@@ -185,14 +185,14 @@ impl Client<'_> {
 
     fn choose(&mut self) -> Call {
         match self.dice.roll(100) {
-            0..44 => Call::Acquire(self.ask()),
-            44..68 => Call::Release(self.held()),
+            0..46 => Call::Acquire(self.ask()),
+            46..68 => Call::Release(self.held()),
             68..80 => Call::Beat { held: self.held(), coalesce: self.dice.roll(4) == 0 },
             80..87 => Call::Live,
             87..94 => {
                 Call::Check { owner: self.one_of(&OWNERS).to_owned(), path: self.one_of(&PATHS).to_owned() }
             }
-            94..97 => Call::Compact { keep: self.common.place.weather.keep },
+            94..96 => Call::Compact { keep: self.common.place.weather.keep },
             _ => match &self.bound {
                 Some((process, _)) => Call::Die(*process),
                 None => Call::Acquire(self.ask()),
@@ -224,7 +224,7 @@ impl Client<'_> {
             }
             ask.request_id = Some(id);
         }
-        if self.dice.roll(5) == 0 {
+        if self.dice.roll(4) == 0 {
             if self.bound.is_none() {
                 let process = u32::try_from(self.number).unwrap() * 1000 + self.n_bound;
                 self.n_bound += 1;
@@ -238,7 +238,7 @@ impl Client<'_> {
     /// Mostly a lease that somebody has, in the name of the one who has it.
     fn held(&mut self) -> Held {
         let known = self.common.known.lock().unwrap().clone();
-        let latest = &known[known.len().saturating_sub(6)..];
+        let latest = &known[known.len().saturating_sub(8)..];
         if latest.is_empty() || self.dice.roll(12) == 0 {
             let lane = self.one_of(&["api", "docs", "src/**", "nobody's"]).to_owned();
             return Held { owner: self.one_of(&OWNERS).to_owned(), which: Which::Lane(lane), fence: None };
@@ -308,8 +308,14 @@ impl Client<'_> {
                 known.push((number_of(json), lane, ask.owner.clone()));
             }
             // Some are asked for again.
-            (Call::Release(_), Some("released")) if self.dice.roll(8) != 0 => {
+            (Call::Release(_), Some("released" | "expired")) if self.dice.roll(8) != 0 => {
                 known.retain(|(id, ..)| *id != number_of(json));
+            }
+            (Call::Release(held) | Call::Beat { held, .. }, Some("not_held")) => {
+                known.retain(|(id, lane, _)| match &held.which {
+                    Which::Lane(gone) => lane != gone,
+                    Which::Lease(gone) => id != gone,
+                });
             }
             _ => {}
         }
