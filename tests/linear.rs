@@ -152,8 +152,8 @@ fn numbers_against_time(history: &[LeaseEvent]) -> Option<String> {
     None
 }
 
-/// `live` and `check` look at processes after they read the journal: what they say of a bound lease was true at some
-/// moment of the call.
+/// Who looks, looks at processes after it read the journal: what `live` says of a bound lease was true at some moment
+/// of the call, but not of that at which the leases were these.
 fn seen_alive_wrongly(history: &[LeaseEvent]) -> Option<String> {
     let mut bound: BTreeMap<u64, u32> = BTreeMap::new();
     let mut deaths: BTreeMap<u32, &LeaseEvent> = BTreeMap::new();
@@ -328,7 +328,7 @@ impl Tally {
     /// A test of histories in which nothing meets tests nothing.
     fn assert_worth_it(&self, n_calls: u64) {
         assert!(self.overlaps > n_calls, "calls hardly overlapped: {self:?}");
-        if n_calls < 4000 {
+        if n_calls < 20_000 {
             return;
         }
         for outcome in

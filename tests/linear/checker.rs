@@ -72,7 +72,7 @@ impl<S> Outcome<S> {
 }
 
 /// How many states a search enters before it gives up.
-const STATES_MAX: usize = 2_000_000;
+const STATES_MAX: usize = 500_000;
 
 /// A set of events by their place in time: all before `all_before`, and those in `more`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

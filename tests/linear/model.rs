@@ -701,7 +701,11 @@ pub(crate) fn in_words(event: &LeaseEvent) -> String {
         format!("{}.{:03}", us / 1000, us % 1000)
     };
     let until = event.until.map_or_else(|| "…".to_owned(), ms);
-    let came = event.answer.as_ref().map_or_else(|| "(killed, no answer)".to_owned(), gist);
+    let came = match (&event.answer, event.until) {
+        (Some(answer), _) => gist(answer),
+        (None, Some(_)) => "(killed, no answer)".to_owned(),
+        (None, None) => "(not answered yet)".to_owned(),
+    };
     let bound = match &event.call {
         Call::Acquire(Ask { bind: Some(process), .. }) => format!(" --bind (process {process})"),
         _ => String::new(),
