@@ -215,6 +215,14 @@ fn a_killed_release_may_have_done_its_work_or_not_but_not_both() {
 }
 
 #[test]
+fn a_killed_acquire_may_show_in_nothing_but_a_beat_that_was_left_out() {
+    let mut story = Story::new();
+    story.killed(0, 10, acquire("ann", "a", "src/**"));
+    story.tell(20, 30, Call::Beat { held: held("ann", "a"), coalesce: true });
+    story.is_possible(true);
+}
+
+#[test]
 fn an_eviction_needs_a_death_that_can_have_been_before() {
     for (from, until, whether) in [(41, 45, false), (35, 45, true), (20, 25, true)] {
         let mut story = Story::new();

@@ -411,8 +411,12 @@ impl Program {
                         if world.live.contains_key(&number) || world.ended.contains_key(&number) {
                             continue;
                         }
-                        let now = one.since.unwrap_or(Timestamp::MIN);
-                        worlds.push(self.acquire(world, ask, Chance { number, now }).1);
+                        // Since when it lives may show in nothing but a beat that was left out as too early.
+                        let beats = self.unclaimed_beats.get(&number).into_iter().flatten().copied();
+                        let guesses = beats.filter(|_| one.since.is_none()).chain([Timestamp::MIN]);
+                        for now in one.since.into_iter().chain(guesses) {
+                            worlds.push(self.acquire(world, ask, Chance { number, now }).1);
+                        }
                     }
                     worlds.push(world.clone());
                     // Its write may have been cut behind any eviction.
