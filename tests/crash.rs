@@ -11,20 +11,12 @@ use std::process::Child;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use kit::{Answer, Dice, Lab, Sleeper, finish, knob, poll, seed, signal, start, wait};
+use kit::{Answer, Dice, Lab, Sleeper, finish, knob, poll, seed, signal, spin, start, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What a crash may cost the next caller (feature E1).
 const CRASH_COST_MAX: Duration = Duration::from_secs(1);
-
-/// Waits without sleeping long: the moment of a kill is the point.
-fn spin(time: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        std::hint::spin_loop();
-    }
-}
 
 // ----------------------------------------------------------------------------------------------------- kill -9
 

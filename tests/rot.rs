@@ -7,10 +7,10 @@
 
 mod kit;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kit::{Answer, Lab, knob, listing};
+use kit::{Answer, Lab, copy_dir, for_each, knob, lease_numbers as ids, listing};
 use serde_json::Value;
 
 /// A store with two live leases and some history, to make damaged copies of.
@@ -168,42 +168,6 @@ impl Drop for Copy<'_> {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.store).ok();
     }
-}
-
-fn ids(live: &Value) -> Vec<u64> {
-    live["leases"].as_array().unwrap().iter().map(|lease| lease["lease"].as_u64().unwrap()).collect()
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-}
-
-/// Does it for each of `cases`, on two threads.
-fn for_each(cases: usize, check: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let case = next.fetch_add(1, Ordering::Relaxed);
-                    if case >= cases {
-                        break;
-                    }
-                    check(case);
-                }
-            });
-        }
-    });
 }
 
 #[test]

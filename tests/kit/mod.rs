@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -102,8 +103,7 @@ impl Lab {
 
     /// The numbers of the live leases.
     pub(crate) fn live(&self) -> Vec<u64> {
-        let live = self.json(&["live"]).expect(0, "ok");
-        live["leases"].as_array().unwrap().iter().map(|lease| lease["lease"].as_u64().unwrap()).collect()
+        lease_numbers(&self.json(&["live"]).expect(0, "ok"))
     }
 
     /// The journal is sound and every recorded verdict comes out the same again.
@@ -247,6 +247,14 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let _gone = kill_process(pid, signal);
 }
 
+/// Waits without sleeping: the moment of a kill is the point.
+pub(crate) fn spin(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
 /// Asks again and again until there is an answer; no answer before the deadline fails the test.
 #[track_caller]
 pub(crate) fn poll<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -290,6 +298,45 @@ impl Drop for Sleeper {
         self.0.kill().ok();
         self.0.wait().ok();
     }
+}
+
+/// The numbers of the leases that `live` shows.
+#[track_caller]
+pub(crate) fn lease_numbers(live: &Value) -> Vec<u64> {
+    live["leases"].as_array().unwrap().iter().map(|lease| lease["lease"].as_u64().unwrap()).collect()
+}
+
+/// Copies a directory with its modes.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// Does it for each of `cases`, on two threads.
+pub(crate) fn for_each(cases: usize, check: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let case = next.fetch_add(1, Ordering::Relaxed);
+                    if case >= cases {
+                        break;
+                    }
+                    check(case);
+                }
+            });
+        }
+    });
 }
 
 /// Everything beneath a directory: names, kinds, modes and bytes. Two equal listings: nothing was written.
