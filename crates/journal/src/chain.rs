@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 
-use crate::Damage;
 use crate::line::{Crc, Frame};
 use crate::scan::{is_closed_off, split};
+use crate::{Damage, DamageClass};
 
 /// The end of a chain: what the next record has to extend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Chain {
         }
         match self.head {
             Some(_) => Ok(()),
-            None => Err(self.damage(0, None, "the root of the segment is missing")),
+            None => Err(self.damage(0, None, DamageClass::RootMissing, "the root of the segment is missing")),
         }
     }
 
@@ -108,11 +108,16 @@ impl Chain {
         each: &mut impl FnMut(Valid<'a>) -> Result<Flow, Damage>,
     ) -> Result<(), Damage> {
         let found = split(line).map_err(|trailing| {
-            self.damage(trailing.at, None, "a record is followed by bytes that no writer leaves there")
+            self.damage(
+                trailing.at,
+                None,
+                DamageClass::Followed,
+                "a record is followed by bytes that no writer leaves there",
+            )
         })?;
         if whole && found.ends_torn && !is_closed_off(line) {
             let at = found.records.last().map_or(0, |last| last.at + last.text.len());
-            return Err(self.damage(at, None, "a whole line is not a record"));
+            return Err(self.damage(at, None, DamageClass::NotARecord, "a whole line is not a record"));
         }
         self.torn += found.torn as u64;
         self.open_tail = !whole;
@@ -133,7 +138,14 @@ impl Chain {
         let extends = (frame.seq.get() - 1, frame.prev);
         let extends_head = match self.head {
             None if offset == 0 && frame.seq == self.root => true,
-            None => return Err(self.damage(0, None, "the root of the segment is missing")),
+            None => {
+                return Err(self.damage(
+                    0,
+                    None,
+                    DamageClass::RootMissing,
+                    "the root of the segment is missing",
+                ));
+            }
             Some(head) => (head.seq.get(), head.crc) == extends && !self.sealed,
         };
         if extends_head {
@@ -146,18 +158,19 @@ impl Chain {
             self.void += 1;
         } else {
             let what = "it extends a record that is missing: one before it was lost, changed or moved";
-            return Err(self.damage(at, Some(frame.seq.get()), what));
+            return Err(self.damage(at, Some(frame.seq.get()), DamageClass::PredecessorMissing, what));
         }
         self.known.insert((frame.seq.get(), frame.crc));
         Ok(())
     }
 
-    fn damage(&self, at: usize, seq: Option<u64>, what: &str) -> Damage {
+    fn damage(&self, at: usize, seq: Option<u64>, class: DamageClass, what: &str) -> Damage {
         let next = || self.head.map_or(self.root.get(), |head| head.seq.get().saturating_add(1));
         Damage {
             file: self.file.clone(),
             offset: self.fed + at as u64,
             seq: seq.or_else(|| Some(next())),
+            class,
             what: what.into(),
         }
     }

@@ -64,6 +64,9 @@ impl JournalError {
     /// What the reader can do now.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Damaged(Damage { class: DamageClass::BadSuccessor, file, .. }) => {
+                Some(format!("move `{file}` away from the store, then: lease-lane repair --yes"))
+            }
             Self::Damaged(_) => {
                 Some("lease-lane repair   (shows what would be lost; changes nothing without --yes)".into())
             }
@@ -93,8 +96,40 @@ pub struct Damage {
     pub offset: u64,
     /// The record, where its number can be told.
     pub seq: Option<u64>,
-    /// What is wrong with it.
+    /// Which class of damage it is.
+    pub class: DamageClass,
+    /// What is wrong with it, in words.
     pub what: String,
+}
+
+/// The classes of damage. `tests/snapshots.rs` has specimens of each, and shows what is said of them and what a
+/// repair does about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DamageClass {
+    /// A segment does not begin with its root.
+    RootMissing,
+    /// A whole line holds no record and was not closed off as unfinished.
+    NotARecord,
+    /// A whole record is followed by what no writer leaves there.
+    Followed,
+    /// A record extends one that is not there.
+    PredecessorMissing,
+    /// The journal ends before a record that was acknowledged.
+    EndMissing,
+    /// Another record stands where one was acknowledged.
+    OtherRecord,
+    /// A record whose checksum holds says what cannot be said there.
+    Impossible,
+    /// A segment is longer than any writer makes it.
+    TooLong,
+    /// The segment of the present is not there.
+    SegmentMissing,
+    /// A segment of the history is not there.
+    HistoryMissing,
+    /// A segment of the history does not end with what the next one begins with.
+    HistoryCut,
+    /// What another repair left to go on with is no segment.
+    BadSuccessor,
 }
 
 impl fmt::Display for Damage {

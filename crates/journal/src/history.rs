@@ -17,7 +17,7 @@ use crate::mark::Mark;
 use crate::record::{Op, Record};
 use crate::segment::{self, Event, SEGMENT_BYTES_MAX, Segment};
 use crate::state::{State, Until};
-use crate::{Damage, JournalError, line};
+use crate::{Damage, DamageClass, JournalError, line};
 
 /// Bytes of history that are kept at most: 1 GiB.
 pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
@@ -180,13 +180,17 @@ pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<Strin
 /// present rests on, so the damage is said of what lies before it.
 fn gap(before: &Segment, next: Seq) -> Damage {
     let next = segment::name(next);
-    let (root, offset, what) = match before.seal_seq() {
+    let (class, root, offset, what) = match before.seal_seq() {
         Some((missing, _)) if segment::name(missing) != next => {
-            (missing, 0, format!("it is missing between `{}` and `{next}`", segment::name(before.root)))
+            let what = format!("it is missing between `{}` and `{next}`", segment::name(before.root));
+            (DamageClass::HistoryMissing, missing, 0, what)
         }
-        _ => (before.root, before.chain.bytes(), format!("it does not end with what `{next}` begins with")),
+        _ => {
+            let what = format!("it does not end with what `{next}` begins with");
+            (DamageClass::HistoryCut, before.root, before.chain.bytes(), what)
+        }
     };
-    Damage { file: segment::name(root).to_string(), offset, seq: Some(root.get()), what }
+    Damage { file: segment::name(root).to_string(), offset, seq: Some(root.get()), class, what }
 }
 
 /// Shows every record of the history, oldest first, each once.

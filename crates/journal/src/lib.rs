@@ -24,4 +24,4 @@ pub mod watch;
 
 mod error;
 
-pub use error::{Damage, JournalError};
+pub use error::{Damage, DamageClass, JournalError};

@@ -28,7 +28,7 @@ use crate::scan::leading_record;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
 use crate::state::{State, attach};
 use crate::store::{Appended, FileStore, Store, Writing};
-use crate::{Damage, JournalError};
+use crate::{Damage, DamageClass, JournalError};
 
 /// Who holds what stands in for lost records.
 pub const REPAIR_OWNER: &str = "lease-lane repair";
@@ -436,7 +436,14 @@ fn succeed<D: Disk>(
     let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
     let Some(frame) = line::decode(first) else {
         let what = "the successor that a repair left here is not a segment".into();
-        return Err(JournalError::Damaged(Damage { file: claim.to_string(), offset: 0, seq: None, what }));
+        let class = DamageClass::BadSuccessor;
+        return Err(JournalError::Damaged(Damage {
+            file: claim.to_string(),
+            offset: 0,
+            seq: None,
+            class,
+            what,
+        }));
     };
     disk.publish(&segment::name(frame.seq), &bytes, Durability::Synced)?;
     let mark = Mark { seq: frame.seq, crc: frame.crc };

@@ -8,7 +8,7 @@ use crate::line::{self, Crc};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, FORMAT, Op, Record};
 use crate::state::State;
-use crate::{Damage, JournalError};
+use crate::{Damage, DamageClass, JournalError};
 
 /// Bytes that a segment may have. It is sealed long before, unless one record is as long.
 pub const SEGMENT_BYTES_MAX: u64 = 512 << 20;
@@ -105,6 +105,7 @@ impl Segment {
                 file: file.clone(),
                 offset: valid.offset,
                 seq: Some(valid.frame.seq.get()),
+                class: DamageClass::Impossible,
                 what,
             })
         })?;
@@ -145,15 +146,17 @@ impl Segment {
     /// [`Damage`] when an acknowledged record is missing or another one stands in its place.
     pub fn check_mark(&self, mark: Option<Mark>) -> Result<(), Damage> {
         let (Some(mark), Some(head)) = (mark, self.chain.head()) else { return Ok(()) };
-        let what = if mark.seq > head.seq {
-            "it was acknowledged and is not there: the end was cut off, or an older copy was put here"
+        let (class, what) = if mark.seq > head.seq {
+            let what =
+                "it was acknowledged and is not there: the end was cut off, or an older copy was put here";
+            (DamageClass::EndMissing, what)
         } else if mark.seq >= self.root && !self.chain.has(mark.seq, mark.crc) {
-            "it is not the record that was acknowledged under this number"
+            (DamageClass::OtherRecord, "it is not the record that was acknowledged under this number")
         } else {
             return Ok(());
         };
         let file = name(self.root).to_string();
-        Err(Damage { file, offset: self.chain.bytes(), seq: Some(mark.seq.get()), what: what.into() })
+        Err(Damage { file, offset: self.chain.bytes(), seq: Some(mark.seq.get()), class, what: what.into() })
     }
 
     /// Whether it holds nothing but what it was published with: its root, and behind the root of a repair
@@ -210,14 +213,21 @@ pub(crate) fn read_bytes<D: Disk>(disk: &D, file: &D::File, name: &Name) -> Resu
             return error.into();
         }
         let what = format!("it is longer than {SEGMENT_BYTES_MAX} bytes, which no writer makes it");
-        JournalError::Damaged(Damage { file: name.to_string(), offset: SEGMENT_BYTES_MAX, seq: None, what })
+        JournalError::Damaged(Damage {
+            file: name.to_string(),
+            offset: SEGMENT_BYTES_MAX,
+            seq: None,
+            class: DamageClass::TooLong,
+            what,
+        })
     })
 }
 
 /// The damage of a segment that is not there although records of it were acknowledged.
 pub(crate) fn missing(root: Seq) -> Damage {
     let what = "the segment was in use and is missing".into();
-    Damage { file: name(root).to_string(), offset: 0, seq: Some(root.get()), what }
+    let class = DamageClass::SegmentMissing;
+    Damage { file: name(root).to_string(), offset: 0, seq: Some(root.get()), class, what }
 }
 
 /// A segment is sealed when it has this many times the bytes of its checkpoint, ...

@@ -11,16 +11,21 @@ use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Span;
 use common::{
-    Client, clock, decide, genesis, lane, lines_after, load, operator, owner, request, seq, time, writing,
+    Client, clock, decide, forged, genesis, heartbeat_of, lane, lines_after, load, operator, owner,
+    release_of, request, seq, time, writing,
 };
-use journal::disk::Dir;
+use journal::chain::Head;
+use journal::disk::{Access, Dir, Name};
 use journal::history::survey;
+use journal::line::{self, Crc, Stamp};
 use journal::record::{
-    Adopt, Checkpoint, Halt, Heartbeat, Op, PolicyChange, Record, Release, Repair, Scavenge, Spawn,
+    self, Adopt, Checkpoint, Halt, Heartbeat, Op, PolicyChange, Record, Release, Repair, Scavenge, Spawn,
 };
 use journal::repair::{self, Plan};
 use journal::segment;
 use journal::state::State;
+use journal::store::{FileStore, Store};
+use journal::{DamageClass, JournalError};
 use serde_json::json;
 use testkit::disk::{Keep, MemDisk};
 
@@ -171,95 +176,251 @@ fn the_line_of_every_record() {
     insta::assert_snapshot!(shown);
 }
 
+/// A store with three segments; the last has a root with two leases, and three grants.
 fn store() -> MemDisk {
     let disk = MemDisk::new();
     let mut ann = Client::new(disk.process(), "ann");
     ann.acquire(1, "old", &["old/**"]).expect("sound");
     ann.store.seal(writing(2)).expect("sound");
+    ann.acquire(2, "l2", &["l2/**"]).expect("sound");
+    ann.store.seal(writing(3)).expect("sound");
     for n in 3..6 {
         ann.acquire(n, &format!("l{n}"), &[&format!("l{n}/**")]).expect("sound");
     }
     disk.power_cut(Keep::All)
 }
 
-/// Every class of damage, by name.
-fn classes() -> Vec<(&'static str, MemDisk)> {
-    let whole = store();
-    let active = segment::name(seq(3));
-    let bytes = whole.bytes(&active).expect("there");
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|&b| b == b'\n').collect();
-    let starts: Vec<usize> =
-        lines.iter().scan(0, |at, line| Some(std::mem::replace(at, *at + line.len()))).collect();
-    let edit = |change: &dyn Fn(&mut Vec<u8>)| {
-        let disk = whole.copy();
-        let mut bytes = bytes.clone();
+/// The class after this one. A new class does not compile until it has a place here, and then needs a specimen.
+fn after(class: DamageClass) -> Option<DamageClass> {
+    use DamageClass as C;
+    Some(match class {
+        C::RootMissing => C::NotARecord,
+        C::NotARecord => C::Followed,
+        C::Followed => C::PredecessorMissing,
+        C::PredecessorMissing => C::EndMissing,
+        C::EndMissing => C::OtherRecord,
+        C::OtherRecord => C::Impossible,
+        C::Impossible => C::TooLong,
+        C::TooLong => C::SegmentMissing,
+        C::SegmentMissing => C::HistoryMissing,
+        C::HistoryMissing => C::HistoryCut,
+        C::HistoryCut => C::BadSuccessor,
+        C::BadSuccessor => return None,
+    })
+}
+
+fn every_class() -> impl Iterator<Item = DamageClass> {
+    std::iter::successors(Some(DamageClass::RootMissing), |&class| after(class))
+}
+
+const ACTIVE: u64 = 5;
+
+/// What the last segment of [`store`] is made of.
+struct Whole {
+    disk: MemDisk,
+    state: State,
+    head: Head,
+    lines: Vec<String>,
+}
+
+impl Whole {
+    fn new() -> Whole {
+        let disk = store();
+        let mut store = FileStore::new(disk.process(), Access::Read);
+        let state = store.load().expect("sound").expect("begun").clone();
+        let bytes = disk.bytes(&segment::name(seq(ACTIVE))).expect("there");
+        let text = String::from_utf8(bytes).expect("text");
+        let lines = text.split_inclusive('\n').map(str::to_owned).collect();
+        Whole { head: store.head().expect("loaded"), disk, state, lines }
+    }
+
+    fn with(&self, bytes: &[u8]) -> MemDisk {
+        let disk = self.disk.copy();
+        disk.put(&segment::name(seq(ACTIVE)), bytes);
+        disk
+    }
+
+    /// With line `n` (all of it, newline included) changed in place.
+    fn edit(&self, n: usize, change: impl FnOnce(&mut Vec<u8>)) -> MemDisk {
+        let mut lines: Vec<Vec<u8>> = self.lines.iter().map(|line| line.clone().into_bytes()).collect();
+        change(&mut lines[n]);
+        self.with(&lines.concat())
+    }
+
+    /// With one more record, whose checksum and place in the chain are right.
+    fn and(&self, op: &Op) -> MemDisk {
+        let (more, _) = lines_after(self.head, 60, std::slice::from_ref(op));
+        self.with((self.lines.concat() + &more.concat()).as_bytes())
+    }
+
+    /// With this as the first record instead.
+    fn rooted(&self, prev: Crc, op: &Op) -> MemDisk {
+        let (name, body) = record::encode(op);
+        let stamp = Stamp { seq: seq(ACTIVE), ts: time(60), nonce: 60, prev };
+        self.with((line::encode(stamp, name, &body).0 + "\n").as_bytes())
+    }
+
+    fn without(&self, root: u64) -> MemDisk {
+        let disk = self.disk.copy();
+        disk.take(&segment::name(seq(root)));
+        disk
+    }
+
+    /// What is wrong, and a store in which it is.
+    fn specimens(&self, class: DamageClass) -> Vec<(&'static str, MemDisk)> {
+        let flip = |at: usize| move |line: &mut Vec<u8>| line[at] ^= 1;
+        let text = self.lines.concat();
+        let last = self.lines.len() - 1;
+        let ends_at = text.len() - self.lines[last].len();
+        match class {
+            DamageClass::RootMissing => vec![
+                ("all of it gone to NULs", self.with(&vec![0; text.len()])),
+                ("empty", self.with(b"")),
+                ("the root dropped", self.edit(0, Vec::clear)),
+            ],
+            DamageClass::NotARecord => vec![
+                ("the root changed", self.edit(0, flip(30))),
+                ("a record changed", self.edit(2, flip(30))),
+                ("the last record changed", self.edit(last, flip(30))),
+                ("a stray line", self.edit(2, |line| drop(line.splice(0..0, *b"a stray line\n")))),
+                ("a segment of the history changed", self.history(1, |bytes| bytes[40] ^= 1)),
+            ],
+            DamageClass::Followed => {
+                vec![("a newline changed", self.edit(1, |line| *line.last_mut().expect("bytes") ^= 1))]
+            }
+            DamageClass::PredecessorMissing => vec![("a line dropped", self.edit(1, Vec::clear))],
+            DamageClass::EndMissing => vec![
+                ("the end cut off", self.with(&text.as_bytes()[..ends_at])),
+                ("the end cut off within a line", self.with(&text.as_bytes()[..ends_at + 50])),
+            ],
+            DamageClass::OtherRecord => {
+                let other = forged(&self.lines[last], "\"lane\":\"l5\"", "\"lane\":\"l6\"");
+                vec![(
+                    "the last record edited and its checksum made right",
+                    self.edit(last, |line| {
+                        *line = other.into_bytes();
+                    }),
+                )]
+            }
+            DamageClass::Impossible => self.impossible(),
+            // Half a gigabyte: on a real file in `tests/repair.rs` of the whole program, where it costs nothing.
+            DamageClass::TooLong => vec![],
+            DamageClass::SegmentMissing => vec![("the active segment deleted", self.without(ACTIVE))],
+            DamageClass::HistoryMissing => vec![("a segment of the history deleted", self.without(3))],
+            DamageClass::HistoryCut => {
+                let cut = self.history(1, |bytes| {
+                    let end = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').expect("lines") + 1;
+                    bytes.truncate(end);
+                });
+                cut.take(&segment::mark_name(Seq::FIRST));
+                vec![("a segment of the history cut", cut)]
+            }
+            DamageClass::BadSuccessor => {
+                let disk = self.edit(2, flip(30));
+                disk.put(&Name::new(Dir::Damaged, format!("{ACTIVE:020}.successor")), b"garbage\n");
+                vec![("what another repair left to go on with is garbage", disk)]
+            }
+        }
+    }
+
+    fn history(&self, root: u64, change: impl FnOnce(&mut Vec<u8>)) -> MemDisk {
+        let (disk, name) = (self.disk.copy(), segment::name(seq(root)));
+        let mut bytes = disk.bytes(&name).expect("there");
         change(&mut bytes);
-        disk.put(&active, &bytes);
+        disk.put(&name, &bytes);
         disk
-    };
-    let history = |change: &dyn Fn(&MemDisk)| {
-        let disk = whole.copy();
-        change(&disk);
-        disk
-    };
-    let old = segment::name(Seq::FIRST);
-    vec![
-        ("the root changed", edit(&|bytes| bytes[30] ^= 1)),
-        ("a record changed", edit(&|bytes| bytes[starts[2] + 30] ^= 1)),
-        ("the last record changed", edit(&|bytes| bytes[starts[3] + 30] ^= 1)),
-        ("a newline changed", edit(&|bytes| bytes[starts[2] - 1] ^= 1)),
-        ("a line dropped", edit(&|bytes| drop(bytes.drain(starts[1]..starts[2])))),
-        ("the end cut off", edit(&|bytes| bytes.truncate(starts[3]))),
-        ("the end cut off within a line", edit(&|bytes| bytes.truncate(starts[3] + 50))),
-        ("a stray line", edit(&|bytes| drop(bytes.splice(starts[2]..starts[2], *b"a stray line\n")))),
-        ("all of it gone to NULs", edit(&|bytes| bytes.fill(0))),
-        ("empty", edit(&Vec::clear)),
-        ("the active segment deleted", history(&|disk| disk.take(&active))),
-        (
-            "a segment of the history changed",
-            history(&|disk| {
-                let mut bytes = disk.bytes(&old).expect("there");
-                bytes[40] ^= 1;
-                disk.put(&old, &bytes);
-            }),
-        ),
-        (
-            "a segment of the history cut",
-            history(&|disk| {
-                let bytes = disk.bytes(&old).expect("there");
-                let cut = bytes[..bytes.len() - 1].iter().rposition(|&b| b == b'\n').expect("lines") + 1;
-                disk.put(&old, &bytes[..cut]);
-                disk.take(&segment::mark_name(Seq::FIRST));
-            }),
-        ),
-    ]
+    }
+
+    /// Whole records in their place of which one cannot have happened.
+    fn impossible(&self) -> Vec<(&'static str, MemDisk)> {
+        let lease = self.state.live.in_lane(&lane("l3")).expect("it lives").clone();
+        let mut dead = lease.clone();
+        dead.lease = LeaseId::from(seq(1));
+        let mut stale = lease.clone();
+        stale.fence = Fence::from(seq(1));
+        let (_, again) = decide(
+            &State::default(),
+            &request("eve", "l3", &["elsewhere"]),
+            Evidence::at(clock(60)),
+            time(60),
+        );
+        let mut repaired = self.state.checkpoint(true);
+        repaired.repaired_after = Some(1);
+        let checkpoint = |checkpoint: Checkpoint| Op::Checkpoint(Box::new(checkpoint));
+        let mut twice = self.state.checkpoint(true);
+        twice.leases.extend(twice.leases.clone());
+        let (nonsense, _) = line::encode(
+            Stamp { seq: self.head.seq.next().expect("small"), ts: time(60), nonce: 60, prev: self.head.crc },
+            "RELEASE",
+            "{\"lane\":7}",
+        );
+        let root = Crc(7);
+        vec![
+            (
+                "a record without what it should say",
+                self.with((self.lines.concat() + &nonsense + "\n").as_bytes()),
+            ),
+            ("a lane granted twice", self.and(&again[0])),
+            ("a lease given back that does not live", self.and(&release_of(&dead))),
+            ("a beat with an old fence", self.and(&heartbeat_of(&stale, 60))),
+            ("a seal that forgets the leases", self.and(&checkpoint(State::default().checkpoint(true)))),
+            ("a checkpoint of a repair where none can be", self.and(&checkpoint(repaired))),
+            ("a root that is no checkpoint", self.rooted(root, &common::spawn("no root"))),
+            ("a root that continues nothing", self.rooted(root, &checkpoint(self.state.checkpoint(false)))),
+            ("a root in which a lane lives twice", self.rooted(root, &checkpoint(twice))),
+        ]
+    }
 }
 
 #[test]
 fn what_is_said_of_every_class_of_damage() {
+    let whole = Whole::new();
     let mut shown = String::new();
-    for (what, disk) in classes() {
-        writeln!(shown, "# {what}").expect("memory");
-        match load(disk.process()) {
-            Ok(state) => writeln!(shown, "the present is sound: {} leases live", state.live.len()),
-            Err(error) => writeln!(shown, "{error}\nhint: {}", error.hint().unwrap_or_default()),
+    for class in every_class() {
+        for (what, disk) in whole.specimens(class) {
+            writeln!(shown, "# {class:?}: {what}").expect("memory");
+            let mut found: Vec<DamageClass> = Vec::new();
+            match load(disk.process()) {
+                Ok(state) => writeln!(shown, "the present is sound: {} leases live", state.live.len()),
+                Err(error) => {
+                    found.extend(common::damage_of::<()>(Err(error)).map(|damage| {
+                        let error = JournalError::Damaged(damage.clone());
+                        writeln!(shown, "{error}\nhint: {}", error.hint().unwrap_or_default())
+                            .expect("memory");
+                        damage.class
+                    }));
+                    Ok(())
+                }
+            }
+            .expect("memory");
+            for damage in survey(&disk.process()).expect("the disk works").damage {
+                writeln!(shown, "survey: {damage}").expect("memory");
+                found.push(damage.class);
+            }
+            if class == DamageClass::BadSuccessor {
+                let damage = common::damage_of(repair::repair(&disk.process(), &operator(100)));
+                let error = JournalError::Damaged(damage.expect("a repair that cannot go on"));
+                writeln!(shown, "repair: {error}\nhint: {}", error.hint().unwrap_or_default())
+                    .expect("memory");
+                found = vec![class];
+            }
+            assert!(found.iter().all(|found| *found == class) && !found.is_empty(), "{what}: {found:?}");
+            shown.push('\n');
         }
-        .expect("memory");
-        for damage in survey(&disk.process()).expect("the disk works").damage {
-            writeln!(shown, "survey: {damage}").expect("memory");
-        }
-        shown.push('\n');
     }
     insta::assert_snapshot!(shown);
 }
 
 #[test]
 fn what_a_repair_would_do_about_every_class_of_damage() {
+    let whole = Whole::new();
     let mut shown = String::new();
-    for (what, disk) in classes() {
+    for (class, (what, disk)) in
+        every_class().flat_map(|class| whole.specimens(class).into_iter().map(move |one| (class, one)))
+    {
         let plan = repair::plan(&disk.process()).expect("the disk works").expect(what);
         let Plan { active, history, .. } = &plan;
-        writeln!(shown, "# {what}").expect("memory");
+        writeln!(shown, "# {class:?}: {what}").expect("memory");
         if let Some(salvage) = active {
             let list = |leases: &[arbiter::lease::Lease]| {
                 leases
@@ -282,6 +443,11 @@ fn what_a_repair_would_do_about_every_class_of_damage() {
         for file in history {
             writeln!(shown, "history: {file}").expect("memory");
         }
+        if class == DamageClass::BadSuccessor {
+            // As the hint says: the garbage goes, and the repair goes on.
+            assert!(repair::repair(&disk.process(), &operator(100)).is_err());
+            disk.take(&Name::new(Dir::Damaged, format!("{ACTIVE:020}.successor")));
+        }
         repair::repair(&disk.process(), &operator(100)).expect("the disk works").expect(what);
         for dir in [Dir::Journal, Dir::Damaged] {
             writeln!(shown, "{}: {}", dir.as_str(), disk.files(dir).join(" ")).expect("memory");
@@ -291,6 +457,7 @@ fn what_a_repair_would_do_about_every_class_of_damage() {
             writeln!(shown, "lives: {lease} {}", serde_json::to_string(&lease.tree).expect("text"))
                 .expect("memory");
         }
+        assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "{what}");
         shown.push('\n');
     }
     insta::assert_snapshot!(shown);
