@@ -97,7 +97,7 @@ impl Chain {
         }
         match self.head {
             Some(_) => Ok(()),
-            None => Err(self.damage(0, None, DamageClass::RootMissing, "the root of the segment is missing")),
+            None => Err(self.root_missing()),
         }
     }
 
@@ -138,14 +138,7 @@ impl Chain {
         let extends = (frame.seq.get() - 1, frame.prev);
         let extends_head = match self.head {
             None if offset == 0 && frame.seq == self.root => true,
-            None => {
-                return Err(self.damage(
-                    0,
-                    None,
-                    DamageClass::RootMissing,
-                    "the root of the segment is missing",
-                ));
-            }
+            None => return Err(self.root_missing()),
             Some(head) => (head.seq.get(), head.crc) == extends && !self.sealed,
         };
         if extends_head {
@@ -162,6 +155,13 @@ impl Chain {
         }
         self.known.insert((frame.seq.get(), frame.crc));
         Ok(())
+    }
+
+    /// A root stands at the first byte or nowhere.
+    fn root_missing(&self) -> Damage {
+        let what = "the root of the segment is missing".into();
+        let seq = Some(self.root.get());
+        Damage { file: self.file.clone(), offset: 0, seq, class: DamageClass::RootMissing, what }
     }
 
     fn damage(&self, at: usize, seq: Option<u64>, class: DamageClass, what: &str) -> Damage {
