@@ -310,7 +310,8 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
         }
         salvage.last_ts = salvage.last_ts.max(Some(frame.ts));
     }
-    let is_found = |lease: &&Lease| lease.lease.get() > last_good;
+    // Where not even the root can be read, what lives by the segment before was still read before the damage.
+    let is_found = |lease: &&Lease| lease.lease.get() > last_good.max(root.get());
     salvage.kept = salvage.state.live.iter().filter(|lease| !is_found(lease)).cloned().collect();
     salvage.found = salvage.state.live.iter().filter(is_found).cloned().collect();
     Ok(salvage)

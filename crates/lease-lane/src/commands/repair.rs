@@ -3,6 +3,7 @@
 use arbiter::lease::Lease;
 use arbiter::seq::LeaseId;
 use journal::repair::{Plan, REPAIR_OWNER};
+use journal::{Damage, DamageClass};
 use serde::Serialize;
 
 use super::verify::DamageJson;
@@ -52,10 +53,12 @@ fn reply(plan: &Plan, done: bool) -> Reply {
     let ids = |leases: &[Lease]| leases.iter().map(|lease| lease.lease).collect::<Vec<_>>();
     let mut moved_aside: Vec<&str> = plan.history.iter().map(String::as_str).collect();
     moved_aside.extend(active.map(|active| active.damage.file.as_str()));
-    let hint = if done {
-        "lease-lane live; when nobody works on what was lost: lease-lane release --lease N --owner 'lease-lane repair'"
-    } else {
+    let hint = if !done {
         "lease-lane repair --yes"
+    } else if active.is_none() {
+        "lease-lane verify"
+    } else {
+        "lease-lane live; when nobody works on what was lost: lease-lane release --lease N --owner 'lease-lane repair'"
     };
     let json = Json {
         outcome: if done { "ok" } else { "damaged" },
@@ -74,14 +77,20 @@ fn reply(plan: &Plan, done: bool) -> Reply {
         text.push_str(&format!("  {damage}\n"));
     }
     for file in moved_aside {
-        text.push_str(&format!("{would}moved aside: {file}\n"));
+        let is_gone = |damage: &Damage| {
+            damage.file == file
+                && matches!(damage.class, DamageClass::SegmentMissing | DamageClass::HistoryMissing)
+        };
+        let done = if plan.damage.iter().any(is_gone) { "put on record as lost" } else { "moved aside" };
+        text.push_str(&format!("{would}{done}: {file}\n"));
     }
     if let Some(active) = active {
-        text.push_str(&format!(
-            "records {} to {} {would}lost, as far as they cannot be read\n",
-            active.last_good + 1,
-            active.highest.max(active.last_good + 1)
-        ));
+        // Where not even the root can be read, what came before it is in the segment before.
+        let first = (active.last_good + 1).max(active.root.get());
+        let last = active.highest.max(first);
+        let which =
+            if first == last { format!("record {first}") } else { format!("records {first} to {last}") };
+        text.push_str(&format!("{which} {would}lost, as far as they cannot be read\n"));
         for (leases, what) in [(&active.kept, "kept"), (&active.found, "kept, found behind the damage")] {
             for lease in leases {
                 text.push_str(&format!("{would}{what}: {lease}\n"));
