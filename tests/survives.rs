@@ -672,3 +672,39 @@ fn no_eviction_in_a_storm_of_acquires_takes_a_lease_that_stands() {
     assert!(grants > 20 && evictions > 8, "that was no storm");
     lab.assert_sound();
 }
+
+// ------------------------------------------------------------------------------------ what the dead leave behind
+
+#[test]
+fn strays_of_the_dead_hurt_nobody_and_are_swept_by_whoever_seals() {
+    let lab = Lab::new();
+    lab.grant("o1", "kept", "kept/**");
+    // As a death in `replace` leaves them, or in `publish` on a file system without nameless files.
+    let strays = ["tmp-0123456789abcdef", "journal/tmp-0123456789abcdef", "marks/tmp-0123456789abcdef"];
+    for stray in strays {
+        let path = lab.store().join(stray);
+        std::fs::write(&path, "{\"seq\":2,\"ts").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let left = || strays.map(|stray| lab.store().join(stray).exists());
+    lab.assert_sound();
+    lab.json_as("o2", &["acquire", "x", "--tree", "kept/x"]).expect(1, "refuse");
+    lab.json(&["compact", "--keep", "all"]).expect(0, "ok");
+    // Long records, until somebody finds that the segment has outgrown its checkpoint.
+    let why = "w".repeat(4_000);
+    let before = segments(lab.store()).len();
+    for n in 0.. {
+        assert!(n < 40, "nobody ever sealed the segment");
+        let lane = format!("l{n}");
+        lab.json(&["acquire", &lane, "--tree", &lane, "--why", &why]).expect(0, "acquire");
+        lab.json(&["release", &lane]).expect(0, "released");
+        if segments(lab.store()).len() > before {
+            break;
+        }
+    }
+    assert_eq!(left(), [false, true, true], "where only the mutex and the hint are replaced, all is swept");
+    lab.assert_sound();
+    lab.json_as("o2", &["acquire", "x", "--tree", "kept/x"]).expect(1, "refuse");
+    lab.json(&["compact", "--keep", "none"]).expect(0, "ok");
+    lab.assert_sound();
+}
