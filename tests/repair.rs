@@ -250,9 +250,21 @@ impl Specimen {
         Specimen { lab, bytes, leases, given_back, copies: AtomicUsize::new(0) }
     }
 
+    /// Where the record ends that granted this lease; 0 for one that was granted in an earlier segment.
+    fn grant_ends_at(&self, lease: u64) -> usize {
+        let mut at = 0;
+        for line in self.bytes.split_inclusive(|&b| b == b'\n') {
+            at += line.len();
+            if line.starts_with(format!("{{\"seq\":{lease},").as_bytes()) {
+                return at;
+            }
+        }
+        0
+    }
+
     /// Puts these bytes in place of the active segment (or nothing), repairs, and says who could have what. True:
-    /// it was damaged.
-    fn nothing_lost_can_be_had(&self, what: &str, bytes: Option<&[u8]>) -> bool {
+    /// it was damaged. What is `sound` at the beginning of the file is no loss.
+    fn nothing_lost_can_be_had(&self, what: &str, sound: usize, bytes: Option<&[u8]>) -> bool {
         let store = self.lab.path().join(format!("copy-{}", self.copies.fetch_add(1, Ordering::Relaxed)));
         copy_dir(self.lab.store(), &store);
         let segment = store.join("journal").join(self.lab.active_segment().file_name().unwrap());
@@ -269,9 +281,16 @@ impl Specimen {
         };
         let live = || lease_numbers(&ask("op", &["live"]).expect(0, "ok"));
 
-        let repaired = ask("op", &["repair", "--yes"]).expect(0, "ok")["repaired"] == true;
+        let said = ask("op", &["repair", "--yes"]).expect(0, "ok");
+        let repaired = said["repaired"] == true;
         (0..HELD.len()).for_each(|n| collides(n, "the hold stands"));
         let kept = live();
+        for lease in said["kept"].as_array().unwrap().iter().chain(said["found"].as_array().unwrap()) {
+            assert!(kept.contains(&lease.as_u64().unwrap()), "{what}: said to be kept, and is not: {said}");
+        }
+        for lease in self.leases.iter().filter(|lease| self.grant_ends_at(**lease) <= sound) {
+            assert!(kept.contains(lease), "{what}: lease {lease} could be read, and is not kept: {kept:?}");
+        }
         if repaired {
             ask("eve", &["acquire", "free", "--tree", "nobody/ever"]).expect(1, "refuse");
             ask("eve", &["acquire", "free", "--lock", "nobody-ever"]).expect(1, "refuse");
@@ -326,7 +345,8 @@ fn after_a_repair_no_lost_grant_can_be_had_wherever_a_bit_was_flipped() {
         let (at, bit) = (case * step, (case * 3) % 8);
         let mut bytes = specimen.bytes.clone();
         bytes[at] ^= 1 << bit;
-        let was = specimen.nothing_lost_can_be_had(&format!("byte {at}, bit {bit}"), Some(&bytes));
+        let sound = specimen.bytes[..at].iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+        let was = specimen.nothing_lost_can_be_had(&format!("byte {at}, bit {bit}"), sound, Some(&bytes));
         damaged.fetch_add(usize::from(was), Ordering::Relaxed);
     });
     let damaged = damaged.into_inner();
@@ -338,18 +358,18 @@ fn after_a_repair_no_lost_grant_can_be_had_wherever_a_bit_was_flipped() {
 fn after_a_repair_no_lost_grant_can_be_had_whatever_became_of_a_line() {
     let specimen = Specimen::new();
     let lines: Vec<Vec<u8>> = specimen.bytes.split_inclusive(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
-    let mut all: Vec<(String, Option<Vec<u8>>)> = vec![
-        ("the file is missing".into(), None),
-        ("the file is empty".into(), Some(Vec::new())),
-        ("the file is noise".into(), Some(specimen.bytes.iter().map(|b| b ^ 0x55).collect())),
-        ("the file is NULs".into(), Some(vec![0; specimen.bytes.len()])),
+    let mut all: Vec<(String, usize, Option<Vec<u8>>)> = vec![
+        ("the file is missing".into(), 0, None),
+        ("the file is empty".into(), 0, Some(Vec::new())),
+        ("the file is noise".into(), 0, Some(specimen.bytes.iter().map(|b| b ^ 0x55).collect())),
+        ("the file is NULs".into(), 0, Some(vec![0; specimen.bytes.len()])),
     ];
     let half = |line: &[u8]| line[..line.len() / 2].to_vec();
     for n in 0..lines.len() {
         let mut edit = |what: &str, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
             let mut edited = lines.clone();
             change(&mut edited);
-            all.push((format!("line {n} {what}"), Some(edited.concat())));
+            all.push((format!("line {n} {what}"), lines[..n].concat().len(), Some(edited.concat())));
         };
         edit("is missing", &|lines| drop(lines.remove(n)));
         edit("is cut in half", &|lines| lines[n] = half(&lines[n]));
@@ -370,8 +390,8 @@ fn after_a_repair_no_lost_grant_can_be_had_whatever_became_of_a_line() {
     let mut n = 0..;
     all.retain(|_| n.next().is_some_and(|n: usize| is_thorough || (n + n / 6).is_multiple_of(2)));
     for_each(all.len(), |case| {
-        let (what, bytes) = &all[case];
-        let was = specimen.nothing_lost_can_be_had(what, bytes.as_deref());
+        let (what, sound, bytes) = &all[case];
+        let was = specimen.nothing_lost_can_be_had(what, *sound, bytes.as_deref());
         damaged.fetch_add(usize::from(was), Ordering::Relaxed);
         assert!(was, "{what}: not noticed");
     });

@@ -1,0 +1,68 @@
+//! What the documents say of the tests is so: every test that one of them names is there, in the file it names.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All Rust files beneath `dir`, by the name that a document gives them: `stem`, `tests/stem` for one in `tests/`, and
+/// `stem::tests` for one of the sources.
+fn sources() -> BTreeMap<String, Vec<String>> {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut dirs = vec![root().join("tests"), root().join("crates")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                let text = std::fs::read_to_string(&path).unwrap();
+                let is_source = path.components().any(|part| part.as_os_str() == "src");
+                if is_source {
+                    files.entry(format!("{stem}::tests")).or_default().push(text);
+                } else {
+                    files.entry(format!("tests/{stem}")).or_default().push(text.clone());
+                    files.entry(stem).or_default().push(text);
+                }
+            }
+        }
+    }
+    files
+}
+
+/// What stands between backquotes and looks like a test: `file::name` or `file::tests::name`, of words.
+fn named(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    text.split('`').skip(1).step_by(2).filter_map(move |quoted| {
+        let (file, name) = quoted.rsplit_once("::")?;
+        let stem = file.strip_suffix("::tests").unwrap_or(file);
+        let stem = stem.strip_prefix("tests/").unwrap_or(stem);
+        // Tests have sentences for names; types and functions of the code do not.
+        (is_word(stem) && is_word(name) && name.matches('_').count() >= 2).then_some((file, name))
+    })
+}
+
+#[test]
+fn every_test_that_a_document_names_is_where_it_says() {
+    let sources = sources();
+    let mut count = 0;
+    for document in
+        ["docs/safety.md", "docs/format.md", "docs/decisions.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+    {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        for (file, name) in named(&text) {
+            count += 1;
+            let function = format!("fn {name}(");
+            let is_there =
+                sources.get(file).is_some_and(|texts| texts.iter().any(|text| text.contains(&function)));
+            assert!(is_there, "{document} names `{file}::{name}`, which is not there");
+        }
+    }
+    assert!(count > 150, "{count} tests are named");
+}
