@@ -325,8 +325,7 @@ fn the_mutex_of_a_killed_process_is_taken_over_at_once() {
         lab.json_as("next", &["release", "n"]).expect(0, "released");
     }
     // An entry that nobody can read is worth no more than the TTL.
-    for garbage in ["", "{", "not json", "{\"nonce\":\"x\",\"owner\":\"o\",\"process\":null,\"since\":\"?\"}"]
-    {
+    for garbage in ["{", "not json", "{\"nonce\":\"x\",\"owner\":\"o\",\"process\":null,\"since\":\"?\"}"] {
         let mutex = lab.store().join("mutex");
         std::fs::write(&mutex, garbage).unwrap();
         std::fs::set_permissions(&mutex, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
