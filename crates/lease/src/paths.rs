@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// How many links one path may lead through; the kernel's own limit.
 const LINKS_MAX: u32 = 40;
@@ -129,7 +129,7 @@ impl RootDir {
     /// [`PathError::Root`] when it is not a directory that can be opened.
     pub fn open(path: &Path) -> Result<Self, PathError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat(CWD, path, flags, Mode::empty())
+        let dir = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))
             .map_err(|error| PathError::Root { root: path.to_owned(), source: error.into() })?;
         Ok(Self { path: path.to_owned(), dir, canonical: OnceLock::new() })
     }

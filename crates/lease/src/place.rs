@@ -26,7 +26,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// Name of the store inside a git directory.
 const STORE_IN_GIT: &str = "lease-lane";
@@ -388,7 +388,7 @@ fn read_path_file(path: &Path) -> Result<Option<OsString>, PlaceError> {
     let io_error = |source| PlaceError::Io { what: "read", path: path.to_owned(), source };
     // Not to be held up by a FIFO somebody put there.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let file = match openat(CWD, path, flags, Mode::empty()) {
+    let file = match retry_on_intr(|| openat(CWD, path, flags, Mode::empty())) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(io_error(error.into())),

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 
@@ -96,7 +96,7 @@ impl RealDisk {
             return Ok(File::from(fd));
         }
         let dir = self.enter_or_make(name.dir)?;
-        let made = fs::openat(dir, &*name.file, flags | OFlags::CREATE | OFlags::APPEND, FILE_MODE);
+        let made = open(dir, &*name.file, flags | OFlags::CREATE | OFlags::APPEND, FILE_MODE);
         let fd = made.map_err(|errno| self.failed("make", name, errno))?;
         self.set_mode(&fd, name)?;
         self.check(&fd, name)?;
@@ -111,8 +111,8 @@ impl RealDisk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = self.dir_path(dir);
         let opened = match dir {
-            Dir::Top => fs::openat(fs::CWD, &self.path, flags, Mode::empty()),
-            _ => fs::openat(self.enter(Dir::Top)?, dir.as_str(), flags, Mode::empty()),
+            Dir::Top => open(fs::CWD, &self.path, flags, Mode::empty()),
+            _ => open(self.enter(Dir::Top)?, dir.as_str(), flags, Mode::empty()),
         };
         let fd = opened.map_err(|errno| match errno {
             // With O_DIRECTORY the kernel says "not a directory" of a link too: say which it is.
@@ -139,7 +139,7 @@ impl RealDisk {
     /// Opens and examines; `None` when the file or its directory is missing.
     fn open_at(&self, name: &Name, flags: OFlags, what: &'static str) -> Result<Option<OwnedFd>, DiskError> {
         let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
-        match fs::openat(dir, &*name.file, flags, Mode::empty()) {
+        match open(dir, &*name.file, flags, Mode::empty()) {
             Ok(fd) => {
                 self.check(&fd, name)?;
                 Ok(Some(fd))
@@ -184,7 +184,7 @@ impl RealDisk {
             return self.aside_with_name(name);
         }
         let dir = self.enter_or_make(name.dir)?;
-        match fs::openat(dir, ".", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE, FILE_MODE) {
+        match open(dir, ".", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE, FILE_MODE) {
             Ok(fd) => Ok(Aside { fd, dir, temporary: None }),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => self.aside_with_name(name),
             Err(errno) => Err(self.failed("make", name, errno)),
@@ -194,12 +194,12 @@ impl RealDisk {
     fn aside_with_name(&self, name: &Name) -> Result<Aside<'_>, DiskError> {
         let dir = self.enter_or_make(name.dir)?;
         let mut random = [0u8; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        retry_on_intr(|| rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()))
             .map_err(|errno| self.failed("name a temporary file for", name, errno))?;
         let temporary = format!("{TEMPORARY}{:016x}", u64::from_le_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
-        let fd = fs::openat(dir, &*temporary, flags, FILE_MODE)
-            .map_err(|errno| self.failed("make", name, errno))?;
+        let fd =
+            open(dir, &*temporary, flags, FILE_MODE).map_err(|errno| self.failed("make", name, errno))?;
         Ok(Aside { fd, dir, temporary: Some(temporary) })
     }
 
@@ -367,7 +367,7 @@ impl Disk for RealDisk {
             Some(fd) => fd,
             None => {
                 let dir = self.enter_or_make(name.dir)?;
-                let fd = fs::openat(dir, &*name.file, flags | OFlags::CREATE, FILE_MODE)
+                let fd = open(dir, &*name.file, flags | OFlags::CREATE, FILE_MODE)
                     .map_err(|errno| self.failed("make", name, errno))?;
                 self.set_mode(&fd, name)?;
                 self.check(&fd, name)?;
@@ -404,7 +404,7 @@ impl Disk for RealDisk {
         let Some(fd) = self.enter_if_there(dir)? else { return Ok(Vec::new()) };
         let wrong = |errno: Errno| failed("list", &self.dir_path(dir), errno.into());
         let mut names = Vec::new();
-        for entry in fs::Dir::read_from(fd).map_err(wrong)? {
+        for entry in retry_on_intr(|| fs::Dir::read_from(fd)).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
             // Whatever the store did not name itself is not the store's.
             if let Ok(name) = entry.file_name().to_str()
@@ -427,6 +427,16 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens; a signal in between is no answer.
+fn open(
+    dir: BorrowedFd<'_>,
+    file: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| fs::openat(dir, file, flags, mode))
+}
+
 fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), DiskError> {
     let wrong = |errno: Errno| failed("make the directory", shown, errno.into());
     match fs::mkdirat(parent, name, DIR_MODE) {
@@ -442,7 +452,7 @@ fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), Dis
 }
 
 fn sync_path(dir: &Path) -> Result<(), Errno> {
-    fs::fsync(fs::open(dir, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    fs::fsync(open(fs::CWD, dir, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn is_link(path: &Path) -> bool {

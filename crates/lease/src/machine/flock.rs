@@ -54,6 +54,9 @@ impl Queue for FlockQueue {
                     return Ok(false);
                 }
                 Err(fs4::TryLockError::WouldBlock) => lock_elsewhere(file),
+                Err(fs4::TryLockError::Error(source)) if source.kind() == io::ErrorKind::Interrupted => {
+                    lock_elsewhere(file)
+                }
                 Err(fs4::TryLockError::Error(source)) => return Err(self.failed(source)),
             },
             Place::Queued(queued) => queued,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use journal::disk::{DiskError, RealDisk};
+use rustix::io::retry_on_intr;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{FlockQueue, Machine};
@@ -57,7 +58,7 @@ impl<'d> Machine for RealMachine<'d> {
 
     fn random(&self) -> io::Result<u64> {
         let mut bytes = [0u8; 8];
-        getrandom(&mut bytes, GetRandomFlags::empty())?;
+        retry_on_intr(|| getrandom(&mut bytes, GetRandomFlags::empty()))?;
         Ok(u64::from_le_bytes(bytes))
     }
 
