@@ -1,6 +1,7 @@
 //! Where a command works: the one look at the environment, the directory and the files that say so.
 
 use std::env::VarError;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use lease::machine::RealMachine;
 use lease::mutex::Patience;
 use lease::paths::RootDir;
 use lease::place::{GivenBy, Place, PlaceArgs};
+use lease::policy_file::PolicyError;
 use lease::session::Session;
 
 use crate::args::Global;
@@ -26,13 +28,13 @@ pub(crate) static CLOCK: SystemClock = SystemClock;
 pub(crate) struct Context {
     pub(crate) place: Place,
     owner: Option<String>,
+    policy_is_named: bool,
     pub(crate) patience: Patience,
 }
 
 impl Context {
     pub(crate) fn find(global: &Global) -> Result<Context, Failure> {
-        let cwd = std::env::current_dir()
-            .map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
+        let cwd = current_dir()?;
         let place = lease::place::find(&place_args(global)?, &cwd)?;
         Context::at(place, global)
     }
@@ -51,7 +53,8 @@ impl Context {
                 *time = Duration::from_millis(span.as_ms());
             }
         }
-        Ok(Context { place, owner, patience })
+        let policy_is_named = place_args(global)?.policy.is_some();
+        Ok(Context { place, owner, policy_is_named, patience })
     }
 
     /// Who asks: what was said, else the harness session, else the nearest long-lived ancestor process.
@@ -70,9 +73,16 @@ impl Context {
 
     /// The policy of the day; the default one where there is no file.
     pub(crate) fn policy(&self) -> Result<Policy, Failure> {
-        match &self.place.policy {
-            Some(path) => Ok(lease::policy_file::load(path)?),
-            None => Ok(Policy::default()),
+        let Some(path) = &self.place.policy else { return Ok(Policy::default()) };
+        match lease::policy_file::load(path) {
+            // One that was named has to be there. One that was only found may be gone by now, or was taken for there
+            // because nobody could look.
+            Err(PolicyError::Unreadable { source, .. })
+                if source.kind() == ErrorKind::NotFound && !self.policy_is_named =>
+            {
+                Ok(Policy::default())
+            }
+            loaded => Ok(loaded?),
         }
     }
 
@@ -93,6 +103,11 @@ impl Context {
     pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {
         Session::new(disk, &CLOCK, owner, self.patience)
     }
+}
+
+pub(crate) fn current_dir() -> Result<PathBuf, Failure> {
+    std::env::current_dir()
+        .map_err(|error| Failure::because(&error, "usage", format!("no current directory: {error}"), None))
 }
 
 pub(crate) fn place_args(global: &Global) -> Result<PlaceArgs, Failure> {

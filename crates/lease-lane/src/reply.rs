@@ -1,6 +1,8 @@
 //! What a command answers: one JSON object, or text for people, and an exit code.
 
+use std::error::Error;
 use std::fmt::Display;
+use std::io::{self, ErrorKind};
 
 use journal::JournalError;
 use journal::disk::DiskError;
@@ -88,6 +90,20 @@ impl Failure {
         Failure::usage(format!("{flag}: {error}"), Some(hint))
     }
 
+    /// The question cannot be asked, or the system did not let us look at what it names; `cause` tells which.
+    pub(crate) fn because(
+        cause: &(dyn Error + 'static),
+        kind: &'static str,
+        message: String,
+        hint: Option<String>,
+    ) -> Failure {
+        if is_systems_fault(cause) {
+            Failure::new(Exit::Io, "io", message, hint)
+        } else {
+            Failure::new(Exit::Usage, kind, message, hint)
+        }
+    }
+
     /// Writing the answer failed.
     pub(crate) fn output(error: &std::io::Error) -> Failure {
         Failure::new(Exit::Io, "io", format!("could not write the answer: {error}"), None)
@@ -108,6 +124,25 @@ impl Failure {
     }
 }
 
+/// Whether the system failed. That there is no such file, or that it is not for the caller, is said of what the
+/// question names; all else a system says is no answer to it.
+fn is_systems_fault(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    let said = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
+    said.is_some_and(|said| {
+        !matches!(
+            said.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::InvalidFilename
+                | ErrorKind::InvalidInput
+                | ErrorKind::InvalidData
+        ) && said.raw_os_error() != Some(rustix::io::Errno::LOOP.raw_os_error())
+    })
+}
+
 /// Text without line breaks and without anything that moves a terminal's cursor.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -119,7 +154,7 @@ macro_rules! usage_from {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Failure {
                 let hint = error.hint().unwrap_or_else(|| "lease-lane --help".into());
-                Failure::new(Exit::Usage, $kind, chain_of(&error), Some(hint))
+                Failure::because(&error, $kind, chain_of(&error), Some(hint))
             }
         })+
     };

@@ -158,17 +158,15 @@ fn leases_from(path: &Path) -> Result<Vec<Lease>, Failure> {
     struct Live {
         leases: Vec<Lease>,
     }
-    let wrong = |what: &dyn std::fmt::Display| {
-        Failure::usage(
-            format!("--with-leases `{}`: {what}", path.display()),
-            Some("give it what `lease-lane live --json` prints".into()),
-        )
-    };
-    let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
+    let hint = || Some("give it what `lease-lane live --json` prints".into());
+    let text = |what: &dyn std::fmt::Display| format!("--with-leases `{}`: {what}", path.display());
+    let wrong = |what: &dyn std::fmt::Display| Failure::usage(text(what), hint());
+    let unreadable = |error| Failure::because(&error, "usage", text(&error), hint());
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.len() > LEASES_BYTES_MAX {
         return Err(wrong(&format!("it has {} bytes; the limit is {LEASES_BYTES_MAX}", meta.len())));
     }
-    let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let bytes = std::fs::read(path).map_err(unreadable)?;
     let is_list = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
     let read = if is_list {
         serde_json::from_slice(&bytes)

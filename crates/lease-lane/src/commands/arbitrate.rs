@@ -54,7 +54,9 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
     for number in 1u64.. {
         let mut line = Vec::new();
         let read = std::io::Read::take(&mut stdin, QUESTION_BYTES_MAX).read_until(b'\n', &mut line);
-        read.map_err(|error| Failure::usage(format!("could not read stdin: {error}"), None))?;
+        read.map_err(|error| {
+            Failure::because(&error, "usage", format!("could not read stdin: {error}"), None)
+        })?;
         if line.is_empty() {
             break;
         }

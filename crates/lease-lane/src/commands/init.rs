@@ -4,13 +4,12 @@ use journal::disk::RealDisk;
 use serde_json::json;
 
 use crate::args::Global;
-use crate::context::{Context, place_args};
+use crate::context::{Context, current_dir, place_args};
 use crate::exit::Exit;
 use crate::reply::{Failure, Reply};
 
 pub(super) fn run(global: &Global) -> Result<Reply, Failure> {
-    let cwd = std::env::current_dir()
-        .map_err(|error| Failure::usage(format!("no current directory: {error}"), None))?;
+    let cwd = current_dir()?;
     let args = place_args(global)?;
     let place = if args.store.is_some() {
         lease::place::find(&args, &cwd)?
