@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers as well")]
 
 pub(crate) mod machine;
+pub(crate) mod strace;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
