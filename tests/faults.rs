@@ -32,6 +32,10 @@ const ERRORS: [Fault; 3] = [Fault::Error("EIO"), Fault::Error("ENOSPC"), Fault::
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Acquire,
+    /// In a project that has no store yet.
+    FirstAcquire,
+    /// One that makes the segment outgrow itself, so that it is sealed after the answer is decided.
+    SealingAcquire,
     Release,
     Heartbeat,
     Compact,
@@ -39,8 +43,10 @@ enum Verb {
 
 impl Verb {
     fn args(self, mine: u64) -> Vec<String> {
+        let long = "x".repeat(LONG_BYTES);
         let words = match self {
-            Verb::Acquire => "acquire late --tree late/** --request-id r1".to_owned(),
+            Verb::Acquire | Verb::FirstAcquire => "acquire late --tree late/** --request-id r1".to_owned(),
+            Verb::SealingAcquire => format!("acquire late --tree late/** --request-id r1 --why {long}"),
             Verb::Release => format!("release --lease {mine}"),
             Verb::Heartbeat => format!("heartbeat --lease {mine}"),
             Verb::Compact => "compact --keep none".to_owned(),
@@ -49,10 +55,16 @@ impl Verb {
     }
 }
 
-/// A store with two segments and two leases: `early/**` of o1 and `mine/**` of o2.
+/// Bytes of a reason that makes a record long.
+const LONG_BYTES: usize = 4000;
+
+/// Beyond this a small segment is sealed.
+const OUTGROWN_BYTES: u64 = 32 << 10;
+
+/// A store with two segments and two leases: `early/**` of o1 and `mine/**` of o2. Or none at all.
 struct Specimen {
     lab: Lab,
-    early: Value,
+    early: Option<Value>,
     mine: u64,
     verb: Verb,
 }
@@ -60,16 +72,26 @@ struct Specimen {
 impl Specimen {
     fn new(verb: Verb) -> Specimen {
         let lab = bare_lab();
+        if verb == Verb::FirstAcquire {
+            return Specimen { lab, early: None, mine: 0, verb };
+        }
         lab.grant("o1", "early", "early/**");
         lab.json(&["compact", "--keep", "all"]).expect(0, "ok");
         let mine = lab.grant("o2", "mine", "mine/**");
-        let early = lease_in(&lab, "early").unwrap();
+        let long = "x".repeat(LONG_BYTES);
+        let len = || lab.active_segment().metadata().unwrap().len();
+        while verb == Verb::SealingAcquire && len() + 9 * LONG_BYTES as u64 / 8 < OUTGROWN_BYTES {
+            lab.json_as("o9", &["acquire", "x", "--tree", "early/x", "--why", &long]).expect(1, "refuse");
+        }
+        let early = lease_in(&lab, "early");
         Specimen { lab, early, mine, verb }
     }
 
     fn copy(&self) -> Lab {
         let lab = bare_lab();
-        copy_dir(self.lab.store(), lab.store());
+        if self.lab.store().exists() {
+            copy_dir(self.lab.store(), lab.store());
+        }
         lab
     }
 
@@ -191,7 +213,7 @@ fn fail_at_each_call(verb: Verb) {
 fn is_tried(verb: Verb, fault: Fault, dice: &mut Dice) -> bool {
     let one_in = match (verb, fault) {
         (Verb::Acquire, Fault::Kill | Fault::Error("EIO")) => 1,
-        (Verb::Compact, _) => 12,
+        (Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire, _) => 12,
         _ => 6,
     };
     is_all() || dice.roll(one_in) == 0
@@ -199,7 +221,8 @@ fn is_tried(verb: Verb, fault: Fault, dice: &mut Dice) -> bool {
 
 /// Some calls never fail, by their contract; the C and Rust libraries rely on it.
 fn can_fail(call: &Call) -> bool {
-    let never = ["brk", "exit_group", "geteuid", "getpid", "uname"].contains(&call.name.as_str());
+    // A `close` gives the descriptor back whatever it says, and one that is not made does not.
+    let never = ["brk", "close", "exit_group", "geteuid", "getpid", "uname"].contains(&call.name.as_str());
     // The seed of a hash map.
     let is_seed = call.name == "getrandom" && call.text.contains("GRND_INSECURE");
     !never && !is_seed
@@ -229,15 +252,17 @@ fn fail_once(specimen: &Specimen, strace: &Strace, trial: &Trial, tally: &Tally)
     }
 
     // Nothing that stood before is gone, and what was said is so.
-    assert_eq!(lease_in(&lab, "early").as_ref(), Some(&specimen.early), "{answer}");
+    assert_eq!(lease_in(&lab, "early"), specimen.early, "{answer}");
     effect_is_as_said(specimen, &lab, &answer);
 
     // The next caller gets on, also with what is in the way of the first lease and may not be had.
     let next = lab.json_as("o3", &["acquire", "next", "--tree", "next/**"]);
     next.expect(0, "acquire");
     assert!(next.took < NEXT_MAX, "the next caller waited for {:?}", next.took);
-    let refused = lab.json_as("o4", &["acquire", "x", "--tree", "early/x"]).expect(1, "refuse");
-    assert_eq!(refused["conflicts"][0]["lease"], specimen.early["lease"]);
+    if let Some(early) = &specimen.early {
+        let refused = lab.json_as("o4", &["acquire", "x", "--tree", "early/x"]).expect(1, "refuse");
+        assert_eq!(refused["conflicts"][0]["lease"], early["lease"]);
+    }
     repeats(specimen, &lab, &answer);
     lab.assert_sound();
     assert!(!lab.store().join("mutex").exists(), "somebody left the mutex behind");
@@ -249,8 +274,8 @@ fn effect_is_as_said(specimen: &Specimen, lab: &Lab, answer: &Answer) {
     let late = lease_in(lab, "late");
     let mine = lease_in(lab, "mine");
     match specimen.verb {
-        Verb::Acquire => {
-            assert!(mine.is_some());
+        Verb::Acquire | Verb::FirstAcquire | Verb::SealingAcquire => {
+            assert_eq!(mine.is_some(), specimen.early.is_some());
             if said_yes || answer.outcome() == "acquire" {
                 let late = late.unwrap_or_else(|| panic!("a grant that is not there: {answer}"));
                 assert_eq!((&late["lease"], &late["owner"]), (&answer.value()["lease"], &"o2".into()));
@@ -280,7 +305,7 @@ fn repeats(specimen: &Specimen, lab: &Lab, first: &Answer) {
     let late = lease_in(lab, "late");
     let again = finish(specimen.command(lab));
     match specimen.verb {
-        Verb::Acquire => {
+        Verb::Acquire | Verb::FirstAcquire | Verb::SealingAcquire => {
             let granted = again.expect(0, "acquire");
             if let Some(late) = late {
                 assert_eq!((&granted["lease"], &granted["repeated"]), (&late["lease"], &true.into()));
@@ -300,6 +325,16 @@ fn repeats(specimen: &Specimen, lab: &Lab, first: &Answer) {
 #[test]
 fn whatever_call_of_an_acquire_fails_or_is_its_last_no_grant_is_false_and_no_lease_lost() {
     fail_at_each_call(Verb::Acquire);
+}
+
+#[test]
+fn whatever_call_of_the_first_acquire_of_all_fails_or_is_its_last_no_grant_is_false() {
+    fail_at_each_call(Verb::FirstAcquire);
+}
+
+#[test]
+fn whatever_call_of_an_acquire_that_seals_fails_or_is_its_last_no_grant_is_false_and_no_lease_lost() {
+    fail_at_each_call(Verb::SealingAcquire);
 }
 
 #[test]
@@ -376,7 +411,7 @@ impl<'s> Frozen<'s> {
         signal(self.pid, Signal::CONT);
         let answer = wait(self.child, self.began);
         assert!(matches!(answer.code, Some(0 | 1 | 3)), "a freeze is no error: {answer}");
-        assert_eq!(lease_in(&self.lab, "early").as_ref(), Some(&self.specimen.early), "{answer}");
+        assert_eq!(lease_in(&self.lab, "early"), self.specimen.early, "{answer}");
         (answer, self.lab)
     }
 }
@@ -391,7 +426,7 @@ fn freeze_after_each_call(verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync)
         let one_in = match verb {
             Verb::Acquire => 1,
             Verb::Release | Verb::Heartbeat => 3,
-            Verb::Compact => 12,
+            Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire => 12,
         };
         let mut dice = Dice::new(seed());
         calls.retain(|_| dice.roll(one_in) == 0);
@@ -407,9 +442,8 @@ fn freeze_after_each_call(verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync)
     Some(tally)
 }
 
-#[test]
-fn an_acquirer_frozen_after_any_of_its_calls_and_one_who_goes_past_it_are_never_both_granted() {
-    let tally = freeze_after_each_call(Verb::Acquire, |frozen, tally| {
+fn freeze_and_go_past(verb: Verb) -> Option<Tally> {
+    freeze_after_each_call(verb, |frozen, tally| {
         let was_inside = frozen.is_inside();
         let other = frozen.meanwhile("o3", &["acquire", "other", "--tree", "late/x"]);
         let (woken, lab) = frozen.wake();
@@ -430,17 +464,22 @@ fn an_acquirer_frozen_after_any_of_its_calls_and_one_who_goes_past_it_are_never_
             }
             _ => panic!("not one of the two was granted: {woken}\n{other}"),
         }
-        let void = lab.assert_sound()["void"].as_u64().unwrap();
-        if void > 0 {
+        if lab.assert_sound()["void"].as_u64() > Some(0) {
             tally.count("void");
         }
         assert!(!lab.store().join("mutex").exists(), "somebody left the mutex behind");
-    });
-    let Some(tally) = tally else { return };
+    })
+}
+
+#[test]
+fn an_acquirer_frozen_after_any_of_its_calls_and_one_who_goes_past_it_are_never_both_granted() {
+    let Some(tally) = freeze_and_go_past(Verb::Acquire) else { return };
     // It was frozen where it hurts: before its record, inside the mutex, with its decision made.
     for what in ["lost inside", "won inside", "void"] {
         assert!(tally.of(what) > 0, "no freeze was of the kind `{what}`");
     }
+    freeze_and_go_past(Verb::FirstAcquire);
+    freeze_and_go_past(Verb::SealingAcquire);
 }
 
 #[test]
@@ -504,7 +543,8 @@ fn a_heartbeat_frozen_after_any_of_its_calls_keeps_nothing_alive_that_somebody_e
 fn a_compaction_frozen_after_any_of_its_calls_loses_no_lease_that_came_meanwhile() {
     let tally = freeze_after_each_call(Verb::Compact, |frozen, tally| {
         let was_inside = frozen.is_inside();
-        let (mine, early) = (frozen.specimen.mine.to_string(), frozen.specimen.early["lease"].clone());
+        let (mine, early) =
+            (frozen.specimen.mine.to_string(), frozen.specimen.early.as_ref().unwrap()["lease"].clone());
         let granted = frozen.meanwhile("o3", &["acquire", "late", "--tree", "late/**"]).expect(0, "acquire");
         let refused = frozen.meanwhile("o4", &["acquire", "x", "--tree", "early/x"]).expect(1, "refuse");
         assert_eq!(refused["conflicts"][0]["lease"], early);
