@@ -213,8 +213,8 @@ fn fail_at_each_call(verb: Verb) {
 fn is_tried(verb: Verb, fault: Fault, dice: &mut Dice) -> bool {
     let one_in = match (verb, fault) {
         (Verb::Acquire, Fault::Kill | Fault::Error("EIO")) => 1,
-        (Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire, _) => 12,
-        _ => 6,
+        (Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire, _) => 24,
+        _ => 8,
     };
     is_all() || dice.roll(one_in) == 0
 }
@@ -244,6 +244,11 @@ fn fail_once(specimen: &Specimen, strace: &Strace, trial: &Trial, tally: &Tally)
         assert_eq!(answer.signal, Some(9), "{answer}");
     } else {
         assert!(matches!(answer.code, Some(0 | 6)), "at {hit}: {answer}");
+    }
+    // What could not be made durable is not said to be done; but a seal comes after the answer.
+    let is_sync = hit.name == "fdatasync" || hit.name == "fsync";
+    if *fault != Fault::Kill && is_sync && specimen.verb != Verb::SealingAcquire {
+        assert_eq!(answer.code, Some(6), "at {hit}: {answer}");
     }
     // A signal is no reason to fail where the kernel is known to let one interrupt, but for a sync: it is never repeated.
     let retried = ["flock", "getrandom", "openat", "openat2", "pread64", "read", "write"];
@@ -360,6 +365,7 @@ const TTL: Duration = Duration::from_millis(150);
 /// A process that was stopped right after one of its calls.
 struct Frozen<'s> {
     specimen: &'s Specimen,
+    call: &'s Call,
     lab: Lab,
     child: Child,
     pid: u32,
@@ -368,7 +374,7 @@ struct Frozen<'s> {
 
 impl<'s> Frozen<'s> {
     /// `None` when the process ends without coming to that call.
-    fn after(specimen: &'s Specimen, strace: &Strace, call: &Call) -> Option<Frozen<'s>> {
+    fn after(specimen: &'s Specimen, strace: &Strace, call: &'s Call) -> Option<Frozen<'s>> {
         let lab = specimen.copy();
         let log = lab.path().join("log");
         let began = Instant::now();
@@ -384,7 +390,7 @@ impl<'s> Frozen<'s> {
             drop(wait(child, began));
             return None;
         };
-        let frozen = Frozen { specimen, lab, child, pid, began };
+        let frozen = Frozen { specimen, call, lab, child, pid, began };
         if Log::read(&log).hit(Fault::Stop).is_none() {
             frozen.wake();
             return None;
@@ -426,7 +432,7 @@ fn freeze_after_each_call(verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync)
         let one_in = match verb {
             Verb::Acquire => 1,
             Verb::Release | Verb::Heartbeat => 3,
-            Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire => 12,
+            Verb::Compact | Verb::FirstAcquire | Verb::SealingAcquire => 24,
         };
         let mut dice = Dice::new(seed());
         calls.retain(|_| dice.roll(one_in) == 0);
@@ -549,8 +555,11 @@ fn a_compaction_frozen_after_any_of_its_calls_loses_no_lease_that_came_meanwhile
         let refused = frozen.meanwhile("o4", &["acquire", "x", "--tree", "early/x"]).expect(1, "refuse");
         assert_eq!(refused["conflicts"][0]["lease"], early);
         frozen.meanwhile("o2", &["release", "--lease", &mine]).expect(0, "released");
-        let compacted = frozen.meanwhile("o5", &["compact", "--keep", "none"]).expect(0, "ok");
-        assert_eq!(compacted["live"], 2);
+        // Either the segment that the frozen one may be about to make is there, or it has come and gone already.
+        if frozen.call.nth.is_multiple_of(2) {
+            let compacted = frozen.meanwhile("o5", &["compact", "--keep", "none"]).expect(0, "ok");
+            assert_eq!(compacted["live"], 2);
+        }
         let (woken, lab) = frozen.wake();
         woken.expect(0, "ok");
         assert_eq!(lab.live(), [early.as_u64().unwrap(), granted["lease"].as_u64().unwrap()]);
