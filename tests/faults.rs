@@ -338,6 +338,38 @@ fn whatever_call_of_the_first_acquire_of_all_fails_or_is_its_last_no_grant_is_fa
     fail_at_each_call(Verb::FirstAcquire);
 }
 
+/// Found by reading the calls of the test above: whoever came to a directory that was there took it for durable. Its
+/// maker may have died before it said so to the disk, and a reported grant would have gone with it in a power cut.
+#[test]
+fn whoever_finds_a_directory_whose_maker_died_at_once_makes_its_name_durable_before_it_answers() {
+    let Some(strace) = Strace::find("a death between a directory and its sync") else { return };
+    let specimen = Specimen::new(Verb::FirstAcquire);
+    let calls = specimen.calls(strace);
+    for made in ["lease-lane", "journal"] {
+        let is_made = |call: &Call| call.name == "mkdirat" && call.text.contains(&format!("{made}\", 0700"));
+        let at = calls.iter().position(is_made).unwrap_or_else(|| panic!("nobody made {made}"));
+        let sync = calls[at..].iter().find(|call| call.name == "fsync").unwrap();
+        let lab = specimen.copy();
+        let log = lab.path().join("log");
+        let killed = finish(strace.watch(&specimen.command(&lab), &log, Some((Fault::Kill, sync))));
+        assert_eq!(killed.signal, Some(9), "{killed}");
+        finish(strace.watch(&specimen.command(&lab), &log, None)).expect(0, "acquire");
+        let log = Log::read(&log);
+        let (before, _answer) =
+            log.own().split_at(log.own().iter().position(|call| call.text.starts_with("write(1<")).unwrap());
+        assert!(!before.iter().any(is_made), "{made} was there already");
+        for dir in [lab.store(), lab.store().parent().unwrap()] {
+            let synced = format!("<{}>)", dir.display());
+            let is_synced = |call: &Call| call.name == "fsync" && call.text.contains(&synced);
+            assert!(
+                before.iter().any(is_synced),
+                "{} was not synced behind a dead maker of {made}",
+                dir.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn whatever_call_of_an_acquire_that_seals_fails_or_is_its_last_no_grant_is_false_and_no_lease_lost() {
     fail_at_each_call(Verb::SealingAcquire);
@@ -521,13 +553,13 @@ fn a_release_frozen_after_any_of_its_calls_never_ends_the_lease_that_came_after(
 fn a_heartbeat_frozen_after_any_of_its_calls_keeps_nothing_alive_that_somebody_else_has() {
     let tally = freeze_after_each_call(Verb::Heartbeat, |frozen, tally| {
         let (was_inside, mine) = (frozen.is_inside(), frozen.specimen.mine.to_string());
-        frozen.meanwhile("o2", &["release", "--lease", &mine]).expect(0, "released");
+        let released = frozen.meanwhile("o2", &["release", "--lease", &mine]).expect(0, "released");
         let successor =
             frozen.meanwhile("o3", &["acquire", "mine", "--tree", "mine/**"]).expect(0, "acquire");
         let (woken, lab) = frozen.wake();
         if woken.code == Some(0) {
             // Its record is before the release.
-            assert!(woken.expect(0, "beat")["seq"].as_u64() < successor["seq"].as_u64(), "{woken}");
+            assert!(woken.expect(0, "beat")["seq"].as_u64() < released["seq"].as_u64(), "{woken}");
             tally.count(if was_inside { "beat inside" } else { "beat outside" });
         } else {
             woken.expect(1, "not_held");

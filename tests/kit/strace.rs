@@ -66,7 +66,8 @@ impl Strace {
     /// The same command, watched, with its calls written to `log`; at one of them something happens.
     pub(crate) fn watch(&self, command: &Command, log: &Path, fault: Option<(Fault, &Call)>) -> Command {
         let mut watched = Command::new(&self.program);
-        watched.args(["-f", "-qq", "-o"]).arg(log);
+        // With the paths of descriptors, for whoever reads the log.
+        watched.args(["-f", "-qq", "-y", "-o"]).arg(log);
         if let Some((fault, Call { name, nth, .. })) = fault {
             let what = match fault {
                 Fault::Error(error) => format!("error={error}"),

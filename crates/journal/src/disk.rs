@@ -172,7 +172,7 @@ pub trait Disk {
     /// When it is there and cannot be removed.
     fn remove(&self, name: &Name) -> Result<(), DiskError>;
 
-    /// Makes the names in a directory survive a crash.
+    /// Makes the names in a directory, and its own, survive a crash.
     ///
     /// # Errors
     ///

@@ -396,8 +396,18 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: Dir) -> Result<(), DiskError> {
-        let path = || self.dir_path(dir);
-        fs::fsync(self.enter(dir)?).map_err(|errno| failed("sync the directory", &path(), errno.into()))
+        let wrong = |path: &Path, errno: Errno| failed("sync the directory", path, errno.into());
+        fs::fsync(self.enter(dir)?).map_err(|errno| wrong(&self.dir_path(dir), errno))?;
+        if dir == Dir::Top {
+            return Ok(());
+        }
+        // Whoever made this directory, or the store, may have died before its name was durable.
+        fs::fsync(self.enter(Dir::Top)?).map_err(|errno| wrong(&self.path, errno))?;
+        match sync_path(parent_of(&self.path)) {
+            // Who cannot look into it, or write to it, did not make the store in it.
+            Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
+            Err(errno) => Err(wrong(parent_of(&self.path), errno)),
+        }
     }
 
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
@@ -443,12 +453,15 @@ fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), Dis
         Ok(()) => {
             // The umask took its share.
             fs::chmodat(parent, name, DIR_MODE, AtFlags::empty()).map_err(wrong)?;
-            let above = shown.parent().filter(|above| !above.as_os_str().is_empty());
-            sync_path(above.unwrap_or(Path::new("."))).map_err(wrong)
+            sync_path(parent_of(shown)).map_err(wrong)
         }
         Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(wrong(errno)),
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_path(dir: &Path) -> Result<(), Errno> {
