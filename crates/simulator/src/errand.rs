@@ -66,7 +66,7 @@ pub enum Outcome {
 
 impl Errand {
     /// Does it, as the command line would.
-    pub fn run<M: Machine>(self, machine: M, owner: OwnerName, patience: Patience) -> Outcome {
+    pub fn run<M: Machine>(self, machine: &M, owner: OwnerName, patience: Patience) -> Outcome {
         let disk = machine.disk();
         let mut session = Session::on(machine.clone(), owner, patience);
         match self {
@@ -84,10 +84,10 @@ impl Errand {
             }
             Errand::Repair => Outcome::Repaired(session.repair().map(|plan| plan.map(Box::new))),
             Errand::BareAcquire(ask) => {
-                Outcome::Acquired(bare_acquire(&machine, disk, &ask).map_err(LeaseError::from))
+                Outcome::Acquired(bare_acquire(machine, &ask).map_err(LeaseError::from))
             }
             Errand::BareSeal { prunes } => {
-                Outcome::Sealed(bare_seal(&machine, disk, prunes).map_err(LeaseError::from))
+                Outcome::Sealed(bare_seal(machine, prunes).map_err(LeaseError::from))
             }
         }
     }
@@ -100,9 +100,9 @@ fn writing<M: Machine>(machine: &M) -> Writing {
 }
 
 /// Load, decide, append if nobody was faster, sync: the store's own protocol with nothing around it.
-fn bare_acquire<M: Machine>(machine: &M, disk: M::Disk, ask: &Ask) -> Result<Acquired, JournalError> {
+fn bare_acquire<M: Machine>(machine: &M, ask: &Ask) -> Result<Acquired, JournalError> {
     let Ask { request, policy, .. } = ask;
-    let mut store = FileStore::new(disk, Access::Append);
+    let mut store = FileStore::new(machine.disk(), Access::Append);
     loop {
         let mut writing = writing(machine);
         let live = store.prepare(writing)?.live.clone();
@@ -118,7 +118,8 @@ fn bare_acquire<M: Machine>(machine: &M, disk: M::Disk, ask: &Ask) -> Result<Acq
     }
 }
 
-fn bare_seal<M: Machine>(machine: &M, disk: M::Disk, prunes: bool) -> Result<bool, JournalError> {
+fn bare_seal<M: Machine>(machine: &M, prunes: bool) -> Result<bool, JournalError> {
+    let disk = machine.disk();
     let mut store = FileStore::new(disk.clone(), Access::Append);
     let writing = writing(machine);
     let sealed = store.seal(writing)?;

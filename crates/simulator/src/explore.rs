@@ -89,34 +89,26 @@ pub fn scenarios(large: bool) -> Vec<Scenario> {
     let of =
         |name, actors: &[Actor], deaths, before| Scenario { name, actors: actors.to_vec(), deaths, before };
     let mut all = vec![
-        of("two begin a store", &[Writes("a"), Writes("a/b")], 1, Before::Nothing),
+        of("two begin a store", &[Writes("a"), Writes("a/b")], 0, Before::Nothing),
         of("two append", &[Writes("b"), Writes("b/c")], 2, Before::OneLease),
         of("two append behind a torn write", &[Writes("b"), Writes("b/c")], 1, Before::Torn),
-        of("one appends, one seals", &[Writes("b"), Seals], 1, Before::OneLease),
-        of("two seal", &[Seals, SealsAndPrunes], 0, Before::OneLease),
-        of("two finish a rotation", &[Writes("b"), Writes("b/c")], 1, Before::HalfRotated),
-        of("one appends, one seals and prunes", &[Writes("a"), SealsAndPrunes], 1, Before::HalfRotated),
-        of("two acquire through the mutex", &[Acquires("b"), Acquires("b/c")], 1, Before::OneLease),
-        of("two steal from the dead", &[Acquires("b"), Acquires("b/c")], 1, Before::DeadInside),
-        of("a release meets an acquire", &[Releases, Acquires("a")], 1, Before::OneLease),
+        of("one appends, one seals", &[Writes("b"), Seals], 0, Before::OneLease),
+        of("two finish a rotation", &[Writes("b"), Writes("b/c")], 0, Before::HalfRotated),
+        of("two acquire through the mutex", &[Acquires("b"), Acquires("b/c")], 0, Before::OneLease),
+        of("two steal from the dead", &[Acquires("b"), Acquires("b/c")], 0, Before::DeadInside),
+        of("a release meets an acquire", &[Releases, Acquires("a")], 0, Before::OneLease),
     ];
     if large {
         all.extend([
-            of("three append", &[Writes("b"), Writes("b/c"), Writes("b/c/d")], 1, Before::OneLease),
-            of("two append, one seals", &[Writes("b"), Writes("b/c"), Seals], 0, Before::OneLease),
-            of(
-                "two append, one seals and prunes",
-                &[Writes("b"), Writes("b/c"), SealsAndPrunes],
-                0,
-                Before::OneLease,
-            ),
-            of("three finish a rotation", &[Writes("b"), Writes("b/c"), Seals], 0, Before::HalfRotated),
-            of(
-                "three steal from the dead",
-                &[Acquires("b"), Acquires("b/c"), Acquires("d")],
-                0,
-                Before::DeadInside,
-            ),
+            of("two begin a store, one may die", &[Writes("a"), Writes("a/b")], 1, Before::Nothing),
+            of("one appends, one seals, one may die", &[Writes("b"), Seals], 1, Before::OneLease),
+            of("two seal, one prunes", &[Seals, SealsAndPrunes], 0, Before::OneLease),
+            of("two finish a rotation, one may die", &[Writes("b"), Writes("b/c")], 1, Before::HalfRotated),
+            of("one appends, one seals and prunes", &[Writes("a"), SealsAndPrunes], 0, Before::HalfRotated),
+            of("two acquire, one may die", &[Acquires("b"), Acquires("b/c")], 1, Before::OneLease),
+            of("two steal, one may die", &[Acquires("b"), Acquires("b/c")], 1, Before::DeadInside),
+            of("a release meets an acquire, one may die", &[Releases, Acquires("a")], 1, Before::OneLease),
+            of("three append", &[Writes("b"), Writes("b/c"), Writes("b/c/d")], 0, Before::OneLease),
         ]);
     }
     all
@@ -268,6 +260,7 @@ struct Play<'s> {
     story: Vec<(usize, Asks, Told)>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are three at most")]
 enum Seat {
     Runs {
         process: Process,
@@ -284,6 +277,8 @@ enum Seat {
 impl<'s> Play<'s> {
     fn new(scenario: &'s Scenario, begin: &'s Begin, mut stacks: Stacks) -> Play<'s> {
         let world = World::with_disk(1, begin.disk.copy());
+        // Whoever was there before started earlier, so nobody is mistaken for him.
+        world.advance(60_000);
         let mut truth = Truth::new(true);
         let now = moment(&world);
         for (tag, request, claim) in &begin.asked {

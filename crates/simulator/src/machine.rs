@@ -297,16 +297,16 @@ impl Disk for SimDisk<'_> {
         self.hear(self.seat.open(name, access), |told, hash| told.as_ref().map(Open::number).hash(hash))
     }
     fn read(&self, file: &Open, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
-        self.hear(self.seat.read(file, name, from, most), |told, hash| told.hash(hash))
+        self.hear(self.seat.read(file, name, from, most), Hash::hash)
     }
     fn append(&self, file: &Open, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
-        self.hear(self.seat.append(file, name, bytes), |told, hash| told.hash(hash))
+        self.hear(self.seat.append(file, name, bytes), Hash::hash)
     }
     fn sync(&self, file: &Open, name: &Name) -> Result<(), DiskError> {
         self.hear(self.seat.sync(file, name), |(), _| {})
     }
     fn is_at(&self, file: &Open, name: &Name) -> Result<bool, DiskError> {
-        self.hear(self.seat.is_at(file, name), |told, hash| told.hash(hash))
+        self.hear(self.seat.is_at(file, name), Hash::hash)
     }
     fn publish(&self, name: &Name, bytes: &[u8], durability: Durability) -> Result<Published, DiskError> {
         let published = self.seat.publish(name, bytes, durability);
@@ -328,9 +328,9 @@ impl Disk for SimDisk<'_> {
         self.hear(self.seat.sync_dir(dir), |(), _| {})
     }
     fn list(&self, dir: Dir) -> Result<Vec<String>, DiskError> {
-        self.hear(self.seat.list(dir), |told, hash| told.hash(hash))
+        self.hear(self.seat.list(dir), Hash::hash)
     }
     fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
-        self.hear(self.seat.len(name), |told, hash| told.hash(hash))
+        self.hear(self.seat.len(name), Hash::hash)
     }
 }

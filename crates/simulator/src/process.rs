@@ -84,7 +84,7 @@ impl Process {
         let heard = Rc::new(Cell::new(0));
         let (mine, me, ear) = (Rc::clone(world), identity.clone(), Rc::clone(&heard));
         let mut body = Coroutine::with_stack(stack.expect("there is memory"), move |handover, _go: Told| {
-            errand.run(SimMachine::new(&mine, me, ticket, ear, handover), caller.owner, caller.patience)
+            errand.run(&SimMachine::new(&mine, me, ticket, ear, handover), caller.owner, caller.patience)
         });
         match body.resume(Told::Go) {
             CoroutineResult::Yield(asks) => {
