@@ -2,21 +2,22 @@
 
 mod common;
 
-use common::disk::{Keep, MemDisk};
+use common::script::{Made, scripted};
 use common::{Client, Told, load, writing};
 use journal::JournalError;
 use journal::disk::{Access, Dir};
 use journal::line::RECORD_BYTES_MAX;
 use journal::record::Op;
 use journal::store::{FileStore, Store};
+use testkit::disk::{Keep, MemDisk};
 
 /// The disk calls of one decision, in words without the numbers of segments.
 fn calls_of_a_decision(disk: &MemDisk) -> Vec<String> {
-    let process = disk.process();
+    let process = scripted(disk);
     let told = Client::new(process.clone(), "bob").acquire(9_000, "new", &["new/**"]).expect("sound");
     assert!(matches!(told, Told::Granted(_)), "{told:?}");
-    let wordy = |call: &String| call.chars().filter(|c| !c.is_ascii_digit()).collect();
-    process.log().iter().map(wordy).collect()
+    let wordy = |made: &Made| format!("{made:?}").chars().filter(|c| !c.is_ascii_digit()).collect();
+    process.gate().log().iter().map(wordy).collect()
 }
 
 #[test]

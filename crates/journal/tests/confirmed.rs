@@ -5,10 +5,11 @@ mod common;
 
 use arbiter::evidence::Evidence;
 use arbiter::request::RequestId;
-use common::disk::{EIO, Fault, Keep, MemDisk};
+use common::script::scripted;
 use common::{Client, Told, decide, lanes, load, request, writing};
-use journal::disk::Access;
+use journal::disk::{Access, Dir};
 use journal::store::{Appended, FileStore, Store};
+use testkit::disk::{EIO, Fault, Keep, MemDisk, What};
 
 /// Grants a request that has a name and dies before the sync; the disk.
 fn died_before_its_sync() -> MemDisk {
@@ -28,7 +29,7 @@ fn a_repeated_answer_survives_the_power_cut_that_its_first_writer_would_not_have
     let id = RequestId::new("once").expect("a name");
     let disk = died_before_its_sync();
     assert_eq!(
-        lanes(&load(disk.power_cut(Keep::Nothing)).expect("sound")),
+        lanes(&load(disk.power_cut(Keep::Nothing).process()).expect("sound")),
         ["old"],
         "nothing was synced yet"
     );
@@ -37,16 +38,16 @@ fn a_repeated_answer_survives_the_power_cut_that_its_first_writer_would_not_have
     let state = again.load().expect("sound").expect("begun");
     assert!(state.answer_to(&id).is_some(), "it can be read, so it can be repeated");
     again.confirm().expect("the disk works");
-    let state = load(disk.power_cut(Keep::Nothing)).expect("sound");
+    let state = load(disk.power_cut(Keep::Nothing).process()).expect("sound");
     assert_eq!(lanes(&state), ["old", "api"], "what was repeated is durable");
     assert!(state.answer_to(&id).is_some());
 
     // A sync that fails is no confirmation, and says so.
     let disk = died_before_its_sync();
-    let process = disk.process();
+    let process = scripted(&disk);
     let mut again = FileStore::new(process.clone(), Access::Append);
     again.load().expect("sound");
-    process.fault_at(0, Fault::Error(EIO));
+    process.gate().fault_at(0, Fault::Error(EIO));
     assert!(again.confirm().is_err());
 }
 
@@ -62,18 +63,23 @@ fn who_commits_first_into_a_segment_that_it_only_found_makes_its_name_durable() 
         }
         let disk = disk.power_cut(Keep::All);
         let publication = {
-            let process = disk.copy().process();
+            let process = scripted(&disk.copy());
             FileStore::new(process.clone(), Access::Append).seal(writing(2)).expect("sound");
-            process.log().iter().position(|call| call.starts_with("publish journal/")).expect("it publishes")
+            process
+                .gate()
+                .log()
+                .iter()
+                .position(|made| made.what == What::PublishSync && made.name.dir == Dir::Journal)
+                .expect("it publishes")
         };
-        let process = disk.process();
-        process.fault_at(publication, Fault::Late(EIO));
+        let process = scripted(&disk);
+        process.gate().fault_at(publication, Fault::Error(EIO));
         let mut dies = FileStore::new(process, Access::Append);
         assert!(dies.seal(writing(2)).is_err(), "it dies behind the link");
 
         let found = Client::new(disk.process(), "bob").acquire(3, "new", &["new/**"]).expect("sound");
         assert!(matches!(found, Told::Granted(_)), "{found:?}");
-        let state = load(disk.power_cut(Keep::Nothing)).expect("sound");
+        let state = load(disk.power_cut(Keep::Nothing).process()).expect("sound");
         assert!(
             lanes(&state).contains(&"new".to_owned()),
             "begun {begun}: lost with the name: {:?}",

@@ -3,12 +3,12 @@
 mod common;
 
 use arbiter::seq::Seq;
-use common::disk::{Keep, MemDisk};
 use common::{Client, lanes, operator, release_of, seq, time, writing};
 use journal::history::state_at;
 use journal::repair;
 use journal::segment;
 use journal::state::{State, Until};
+use testkit::disk::{Keep, MemDisk};
 
 /// Two segments, a record a second; with a lease given back in the first.
 fn store() -> MemDisk {

@@ -6,11 +6,13 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use arbiter::seq::{LeaseId, Seq};
-use common::disk::{Keep, MemDisk};
+use common::script::scripted;
 use common::{Client, Told, heartbeat_of, load, release_of, writing};
+use journal::disk::Disk;
 use journal::history::{Redecider, survey, walk};
 use journal::record::Op;
 use journal::store::{Appended, Store};
+use testkit::disk::{Keep, MemDisk};
 
 /// By now every lease of the first hour has expired.
 const LATE: u64 = 10_000;
@@ -35,7 +37,7 @@ fn store() -> (MemDisk, LeaseId) {
 }
 
 /// One attempt, as the shell makes it: `Refused` when the lease is no longer there to be used.
-fn attempt(disk: MemDisk, act: Act, lease: LeaseId, n: u64) -> Told {
+fn attempt(disk: impl Disk, act: Act, lease: LeaseId, n: u64) -> Told {
     let change = match act {
         Act::Evict(who) => {
             return Client::new(disk, who).acquire(LATE + n, who, &["src/x", "src/y/**"]).expect("sound");
@@ -84,18 +86,18 @@ fn an_eviction_and_a_beat_a_release_or_another_eviction_of_the_same_lease_never_
             continue;
         }
         let calls = {
-            let process = whole.copy().process();
+            let process = scripted(&whole.copy());
             attempt(process.clone(), first, lease, 1);
-            process.calls()
+            process.gate().calls()
         };
         let mut races = 0;
         for k in 0..calls {
             let at = format!("{first:?} overtaken before call {k} of {calls} by {second:?}");
             let disk = whole.copy();
-            let (slow, fast) = (disk.process(), disk.process());
+            let (slow, fast) = (scripted(&disk), disk.process());
             let seconds = Arc::new(Mutex::new(None));
             let slot = Arc::clone(&seconds);
-            slow.before(k, move || {
+            slow.gate().before(k, move || {
                 *slot.lock().expect("free") = Some(attempt(fast, second, lease, 2));
             });
             let told = attempt(slow, first, lease, 1);
