@@ -1,4 +1,4 @@
-//! `cargo run --release -p simulator -- --seed N --steps M`: plays one seed, or many, and says what broke.
+//! `cargo run -p simulator -- --seed N --steps M`: plays one seed, or many, and says what broke.
 
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter::time::Span;
 use clap::Parser;
-use simulator::explore;
+use simulator::explore::{self, Size};
 use simulator::run::{Tally, play};
 
 /// Play seeds of the simulated world against the shipped code and check every promise after every step.
@@ -27,9 +27,10 @@ struct Args {
     /// Go on with further seeds for this long (90s, 10m, 2h) instead
     #[arg(long, value_name = "DURATION", conflicts_with = "seeds")]
     soak: Option<String>,
-    /// Instead of seeds, go through every order of the calls of two or three processes, with deaths; `large` takes
+    /// Instead of seeds, go through every order of the calls of two or three processes: in seconds, minutes, or many
     /// minutes
-    #[arg(long, value_name = "small|large", num_args = 0..=1, default_missing_value = "small")]
+    #[arg(long, value_name = "quick|small|large", num_args = 0..=1, default_missing_value = "small")]
+    #[arg(value_parser = size)]
     exhaustive: Option<Size>,
     /// Print every call
     #[arg(long)]
@@ -39,16 +40,19 @@ struct Args {
     keep_going: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Size {
-    Small,
-    Large,
+fn size(text: &str) -> Result<Size, String> {
+    match text {
+        "quick" => Ok(Size::Quick),
+        "small" => Ok(Size::Small),
+        "large" => Ok(Size::Large),
+        _ => Err("say quick, small or large".into()),
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(size) = args.exhaustive {
-        return explore_all(size == Size::Large);
+        return explore_all(size);
     }
     let soak = match args.soak.as_deref().map(Span::parse) {
         Some(Err(error)) => {
@@ -70,10 +74,7 @@ fn main() -> ExitCode {
             Err(failure) => {
                 failures += 1;
                 println!("BROKEN: {failure}");
-                println!(
-                    "  again: cargo run --release -p simulator -- --seed {seed} --steps {} --trace",
-                    args.steps
-                );
+                println!("  again: cargo run -p simulator -- --seed {seed} --steps {} --trace", args.steps);
             }
         }
         played += 1;
@@ -98,10 +99,10 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn explore_all(large: bool) -> ExitCode {
+fn explore_all(size: Size) -> ExitCode {
     let began = Instant::now();
     let (mut states, mut broken) = (0, 0);
-    for scenario in explore::scenarios(large) {
+    for scenario in explore::scenarios(size) {
         let started = Instant::now();
         match explore::explore(&scenario) {
             Ok(explored) => {
