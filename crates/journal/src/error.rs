@@ -80,7 +80,10 @@ impl JournalError {
             Self::Newer { .. } => {
                 Some("use a lease-lane at least as new as the one that wrote the store".into())
             }
-            Self::Full => None,
+            Self::Full => Some(
+                "see who named such a number: lease-lane verify, and the files in `marks` of the store"
+                    .into(),
+            ),
             Self::TooLong { .. } => Some("ask for less at once".into()),
             Self::Pruned { first } => Some(format!("lease-lane replay --at {first}")),
         }

@@ -155,7 +155,9 @@ pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
 fn canonical_time(text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?;
     let ts = Timestamp::parse(text)?;
-    (text.ends_with('Z') && text.as_bytes()[10] == b'T' && text.as_bytes()[19] == b'.').then_some(ts)
+    // A leap second is another spelling of the second after it.
+    let is_canonical = text.ends_with('Z') && &text[10..11] == "T" && &text[17..20] != "60.";
+    (is_canonical && text.as_bytes()[19] == b'.').then_some(ts)
 }
 
 fn lower_hex(text: &[u8]) -> Option<u64> {
@@ -234,6 +236,7 @@ mod tests {
             ("RELEASE", ""),
             ("11.123Z", "11.123z"),
             ("07:31", "25:31"),
+            ("07:31:11", "07:31:60"),
             ("89abcdef", "89ABCDEF"),
             ("\"prev\"", "\"next\""),
             (",\"nonce\"", ",\"Nonce\""),

@@ -92,6 +92,50 @@ pub struct KeptLease {
     pub extra: Map<String, Value>,
 }
 
+impl KeptLease {
+    /// The names of what is known of a lease: nothing else may stand beside it under such a name.
+    const KNOWN: [&str; 16] = [
+        "lease",
+        "fence",
+        "lane",
+        "owner",
+        "tree",
+        "read",
+        "acquired_at",
+        "heartbeat_at",
+        "clock",
+        "ttl_s",
+        "processes",
+        "halted",
+        "run_id",
+        "why",
+        "labels",
+        "request_id",
+    ];
+
+    /// How deep a kept value may nest. The parser gives up at 128, and a lease stands deeper in a checkpoint than in
+    /// its ACQUIRE.
+    const DEPTH_MAX: usize = 100;
+
+    /// What is kept with a lease of the unknown fields of its ACQUIRE: all but those that have the name of what is
+    /// known of a lease, and those that nest too deep. A checkpoint that said them could not be read again.
+    pub(crate) fn extra_of(unknown: &Map<String, Value>) -> Map<String, Value> {
+        fn is_within(value: &Value, depth: usize) -> bool {
+            match value {
+                Value::Array(values) => depth > 0 && values.iter().all(|value| is_within(value, depth - 1)),
+                Value::Object(values) => {
+                    depth > 0 && values.values().all(|value| is_within(value, depth - 1))
+                }
+                _ => true,
+            }
+        }
+        let kept = unknown.iter().filter(|(name, value)| {
+            !Self::KNOWN.contains(&name.as_str()) && is_within(value, Self::DEPTH_MAX)
+        });
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
 /// How often what happened, over the life of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

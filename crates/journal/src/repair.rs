@@ -116,6 +116,8 @@ pub struct Operator {
 pub fn repair<D: Disk>(disk: &D, operator: &Operator) -> Result<Option<Plan>, JournalError> {
     let Some(mut plan) = plan(disk)? else { return Ok(None) };
     if let Some(mut active) = plan.active.take() {
+        // Nothing is moved where there is no number for what would take its place.
+        successor_root(&active)?;
         let moved = move_aside(disk, &active)?;
         if roots(disk)?.last().is_some_and(|&last| last > active.root) {
             // Somebody was faster: it has a successor already, so it is history by now.
@@ -453,8 +455,15 @@ fn succeed<D: Disk>(
     Ok(())
 }
 
-fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result<Vec<u8>, JournalError> {
+/// The number of the successor's root; behind it there must be two more, for REPAIR and for whoever comes next.
+fn successor_root(salvage: &Salvage) -> Result<Seq, JournalError> {
     let root = Seq::new(salvage.highest).and_then(Seq::next).ok_or(JournalError::Full)?;
+    root.next().and_then(Seq::next).ok_or(JournalError::Full)?;
+    Ok(root)
+}
+
+fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result<Vec<u8>, JournalError> {
+    let root = successor_root(salvage)?;
     let now = salvage.last_ts.map_or(operator.writing.ts, |last| operator.writing.ts.max(last));
     let mut state = salvage.state.clone();
     // Beats may be among what was lost: everybody starts afresh.

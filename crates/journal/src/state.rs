@@ -84,7 +84,7 @@ impl State {
         match op {
             Op::Checkpoint(_) | Op::Unknown(_) => {}
             Op::Acquire(body) => {
-                self.admit(lease_of(seq, body), body.extra.clone())?;
+                self.admit(lease_of(seq, body), KeptLease::extra_of(&body.extra))?;
                 self.counters.grants += 1;
                 self.counters.forced += u64::from(body.request.force);
                 let verdict = || Verdict::Grant(body.verdict.clone());

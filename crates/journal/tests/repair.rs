@@ -11,11 +11,14 @@ use arbiter::verdict::Verdict;
 use common::script::scripted;
 use common::turns::play;
 use common::{
-    Client, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, time, writing,
+    Client, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, seq, time,
+    writing,
 };
 use journal::JournalError;
 use journal::disk::{Access, Dir};
 use journal::history::{self, survey};
+use journal::line::Crc;
+use journal::mark::Mark;
 use journal::repair::{self, REPAIR_OWNER};
 use journal::segment;
 use journal::state::State;
@@ -609,5 +612,21 @@ fn a_store_may_be_damaged_and_repaired_again_and_again() {
             assert!(refused(&state, &request("eve", "another", &tree)), "round {n}");
         }
         assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "round {n}");
+    }
+}
+
+/// Found by the fuzz target `segment`: a mark that names the highest number there is leaves none for a successor. The
+/// segment had been moved aside before that was noticed, and every further repair failed as well.
+#[test]
+fn where_no_number_is_left_for_a_successor_nothing_is_moved() {
+    for left in 0..=2 {
+        let disk = MemDisk::new();
+        Client::new(disk.process(), "ann").acquire(1, "l", &["l/**"]).expect("sound");
+        let mark = Mark { seq: seq(u64::MAX - left), crc: Crc(7) };
+        disk.add(&segment::mark_name(Seq::FIRST), mark.encode().as_bytes());
+        let before = disk.everything();
+        let told = repair::repair(&disk.process(), &operator(9));
+        assert!(matches!(told, Err(JournalError::Full)), "{left}: {told:?}");
+        assert_eq!(disk.everything(), before, "{left}");
     }
 }
