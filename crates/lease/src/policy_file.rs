@@ -1,12 +1,19 @@
 //! Reads `lease-lane.toml`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arbiter::policy::Policy;
+use arbiter::text::shown;
 use arbiter::time::Span;
 
 /// Bytes that a policy file may have.
 const POLICY_BYTES_MAX: usize = 1 << 20;
+/// Characters that a message about it may have.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// Bytes that a word may have that is compared with others.
+const WORD_BYTES_MAX: usize = 64;
 
 /// Why a policy file cannot be used. Nothing is decided under it.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +59,28 @@ impl PolicyError {
 ///
 /// [`PolicyError`], also for unknown keys: a rule that is silently not applied is worse than none.
 pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-    let unusable = |what: String| PolicyError::Unusable { path: path.to_owned(), what, meant: None };
     let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(unreadable)?;
+    // The file may be a link to something without an end.
+    let mut bytes = Vec::new();
+    file.take(POLICY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    read(path, &bytes)
+}
+
+/// Checks the bytes of the policy file `path`.
+///
+/// # Errors
+///
+/// [`PolicyError::Unusable`].
+pub fn read(path: &Path, bytes: &[u8]) -> Result<Policy, PolicyError> {
+    let unusable = |what: String| PolicyError::Unusable { path: path.to_owned(), what, meant: None };
     if bytes.len() > POLICY_BYTES_MAX {
-        return Err(unusable(format!("it has {} bytes; the limit is {POLICY_BYTES_MAX}", bytes.len())));
+        return Err(unusable(format!("it has more than {POLICY_BYTES_MAX} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
-    let policy: Policy = toml::from_str(&text).map_err(|error| PolicyError::Unusable {
+    let text = std::str::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
+    let policy: Policy = toml::from_str(text).map_err(|error| PolicyError::Unusable {
         path: path.to_owned(),
-        what: in_one_line(&text, &error),
+        what: in_one_line(text, &error),
         meant: meant(error.message()),
     })?;
     check(&policy).map_err(unusable)?;
@@ -70,9 +89,10 @@ pub fn load(path: &Path) -> Result<Policy, PolicyError> {
 
 /// Where it is wrong and how, without the drawing.
 fn in_one_line(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().trim_end();
+    // The parser repeats what it found, which may be as long as the file.
+    let message = shown(error.message().trim_end(), MESSAGE_CHARS_MAX).to_string();
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return message.to_owned();
+        return message;
     };
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
@@ -81,7 +101,8 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
 
 /// Of the words that were expected, the one that is nearest to the word that is there, if it is near.
 fn meant(message: &str) -> Option<String> {
-    let mut words = message.split('`').skip(1).step_by(2);
+    // What is there may be a megabyte and full of backticks, and comparing costs the product of the lengths.
+    let mut words = message.split('`').skip(1).step_by(2).filter(|word| word.len() <= WORD_BYTES_MAX);
     let there = words.next()?;
     let (distance, meant) = words.map(|word| (distance(there, word), word)).min()?;
     (distance * 3 <= there.chars().count().max(3)).then(|| meant.to_owned())
@@ -154,6 +175,32 @@ mod tests {
         }
         assert_eq!(meant("key with no value"), None);
         assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
+    }
+
+    /// Found by the fuzz target `policy`: the parser repeats the key that it found, cursor movements and all.
+    #[test]
+    fn what_is_repeated_of_a_policy_is_short_and_harmless() {
+        for text in
+            [format!("{} = 1", "k".repeat(900_000)), "\"\\u001b[2J\" = 1".into(), "a = '\u{1b}[2J'".into()]
+        {
+            let said = load_text(&text).unwrap_err();
+            assert!(said.len() < 1000 && !said.contains('\u{1b}'), "{said:.300}");
+        }
+    }
+
+    /// Each pair of words in backticks was compared letter by letter: this took a minute and a half.
+    #[test]
+    fn a_key_of_a_megabyte_of_backticks_is_answered_at_once() {
+        let word = "x".repeat(300_000);
+        let began = std::time::Instant::now();
+        load_text(&format!("\"{word}`,`{word}\" = 1")).unwrap_err();
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_policy_without_an_end_is_not_read_to_its_end() {
+        let error = load(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
     }
 
     #[test]
