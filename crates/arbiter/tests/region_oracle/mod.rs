@@ -82,11 +82,23 @@ fn components(text: &str) -> Option<Vec<String>> {
         }
         last = part;
     }
-    let ends_open = matches!(last, "" | "." | "..") || !last.contains(['*', '?', '[']);
+    let ends_open = matches!(last, "" | "." | "..") || !has_wildcard(last);
     if out.is_empty() || ends_open {
         out.push("**".to_owned());
     }
     Some(out)
+}
+
+fn has_wildcard(name: &str) -> bool {
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '*' | '?' | '[' => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn sequence(pattern: &[String], names: &[Vec<char>]) -> bool {
