@@ -35,9 +35,34 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// What moves a terminal's cursor, turns its line around, or is not seen at all (`Default_Ignorable_Code_Point` of
+/// Unicode, which also hides words for a reader that is a language model).
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The same JSON with everything in its strings escaped that [`shown`] would escape.
+///
+/// JSON itself insists on that for the first 32 characters only.
+pub fn escaped_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of strings there is nothing but ASCII, and white space must stay there.
+        if c.is_ascii() && c != '\u{7f}' || !is_unprintable(c) {
+            escaped.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = fmt::Write::write_fmt(&mut escaped, format_args!("\\u{unit:04x}"));
+        }
+    }
+    escaped
 }
 
 /// `text` as one word of a POSIX shell, so that a printed command can be pasted.
@@ -131,6 +156,30 @@ mod tests {
         assert_eq!(shown("abc\u{202e}def", 99).to_string(), "abc\\u{202e}def");
         assert_eq!(shown("abcdef", 3).to_string(), "abc…");
         assert_eq!(shown("abc", 3).to_string(), "abc");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_shown() {
+        for hidden in [
+            '\u{ad}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200d}',
+            '\u{e0041}',
+            '\u{fe0f}',
+            '\u{9b}',
+            '\u{7f}',
+            '\u{3164}',
+        ] {
+            let text = alloc::format!("a{hidden}b");
+            assert!(!shown(&text, 99).to_string().contains(hidden), "{hidden:?}");
+            let json = serde_json::to_string(&text).unwrap();
+            let escaped = escaped_json(&json);
+            assert!(!escaped.contains(hidden), "{hidden:?}");
+            assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        }
+        assert_eq!(shown("Zoë 日本 ❤ 👍🏽", 99).to_string(), "Zoë 日本 ❤ 👍🏽");
+        assert_eq!(escaped_json("{\"a\":\"ë\"}\n"), "{\"a\":\"ë\"}\n");
     }
 
     #[test]

@@ -12,10 +12,12 @@ use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
 use arbiter::request::{Note, Request, RequestId, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::text::shown;
 use arbiter::time::Timestamp;
 use arbiter::verdict::{Grant, Refusal, Verdict};
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::line::Frame;
@@ -113,6 +115,8 @@ impl KeptLease {
         "request_id",
     ];
 
+    /// Bytes that the unknown fields of a lease may have together.
+    const EXTRA_BYTES_MAX: usize = 64 << 10;
     /// How deep a kept value may nest. The parser gives up at 128, and a lease stands deeper in a checkpoint than in
     /// its ACQUIRE.
     const DEPTH_MAX: usize = 100;
@@ -256,6 +260,7 @@ impl<'de> Deserialize<'de> for Acquire {
                 let (mut lane, mut owner, mut request, mut evidence, mut verdict) =
                     (None, None, None, None, None);
                 let mut extra = Map::new();
+                let mut extra_bytes = 0;
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     match &*key {
                         "lane" => once(&mut lane, "lane", &mut map)?,
@@ -267,7 +272,14 @@ impl<'de> Deserialize<'de> for Acquire {
                             map.next_value::<IgnoredAny>()?;
                         }
                         _ => {
-                            extra.insert(key.into_owned(), map.next_value()?);
+                            // Read only where it is kept: as values it takes many times the memory of its text.
+                            let raw: &'de RawValue = map.next_value()?;
+                            extra_bytes += key.len() + raw.get().len();
+                            if extra_bytes <= KeptLease::EXTRA_BYTES_MAX
+                                && let Ok(value) = serde_json::from_str(raw.get())
+                            {
+                                extra.insert(key.into_owned(), value);
+                            }
                         }
                     }
                 }
@@ -471,7 +483,11 @@ pub fn encode(op: &Op) -> (&str, String) {
 pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
     fn body<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<T, BodyError> {
         serde_json::from_slice(text)
-            .map_err(|error| BodyError { op: frame.op.into(), why: error.to_string() })
+            // The parser repeats what it found, and that may be anything.
+            .map_err(|error| BodyError {
+                op: frame.op.into(),
+                why: shown(&error.to_string(), 300).to_string(),
+            })
     }
     fn boxed<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<Box<T>, BodyError> {
         body(frame, text).map(Box::new)

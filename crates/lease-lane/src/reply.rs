@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
+use arbiter::text::escaped_json;
 use journal::JournalError;
 use journal::disk::DiskError;
 use lease::import::dos::DosError;
@@ -34,7 +35,7 @@ impl Reply {
     pub(crate) fn new(exit: Exit, json: &impl Serialize, text: impl Into<String>) -> Reply {
         let json = serde_json::to_string(json)
             .expect("answers are made of text, numbers and lists, which all have JSON");
-        Reply { exit, json, text: text.into() }
+        Reply { exit, json: escaped_json(&json), text: text.into() }
     }
 }
 
@@ -120,7 +121,8 @@ impl Failure {
 
     /// The failure as one JSON object.
     pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| "{\"outcome\":\"error\"}".into())
+        let json = serde_json::to_string(self).unwrap_or_else(|_| "{\"outcome\":\"error\"}".into());
+        escaped_json(&json)
     }
 }
 

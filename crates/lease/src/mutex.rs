@@ -8,6 +8,7 @@
 //! A stopped process may keep the queue. Whoever has waited for the TTL without seeing the holder change goes
 //! on without the mutex: the chain of the journal voids what a sleeper writes later.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,7 +76,8 @@ fn by(holder: Option<&Holder>) -> String {
     let Some(holder) = holder else { return String::new() };
     let pid = holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
     let owner = arbiter::text::shown(&holder.owner, 100);
-    format!(": pid {pid} of `{owner}` has been inside since {}", holder.since)
+    let since = arbiter::text::shown(&holder.since, 40);
+    format!(": pid {pid} of `{owner}` has been inside since {since}")
 }
 
 impl MutexError {
@@ -180,7 +182,14 @@ struct Entry(Vec<u8>);
 fn read_entry<D: Disk>(disk: &D) -> Result<Option<Entry>, DiskError> {
     let name = mutex_name();
     let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
-    Ok(Some(Entry(disk.read(&file, &name, 0, HOLDER_BYTES_MAX)?)))
+    match disk.read(&file, &name, 0, HOLDER_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(Entry(bytes))),
+        // Nobody writes so much: an entry that cannot be read, like any other.
+        Err(error) if error.source.kind() == ErrorKind::FileTooLarge => {
+            Ok(Some(Entry(error.source.to_string().into_bytes())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Entry {

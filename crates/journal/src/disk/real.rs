@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -308,18 +307,23 @@ impl Disk for RealDisk {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
             return Err(wrong(io::Error::new(io::ErrorKind::FileTooLarge, what)));
         }
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        // No memory is an answer like any other. Were it left to the allocator, the process would be aborted.
+        bytes.try_reserve_exact(len).map_err(|_| {
+            let what = format!("there is no memory for its {len} bytes");
+            wrong(io::Error::new(io::ErrorKind::OutOfMemory, what))
+        })?;
         // By position: where an earlier read or append has left the descriptor does not matter.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match file.read_at(&mut bytes[filled..], from + filled as u64) {
+        while bytes.len() < len {
+            let at = from + bytes.len() as u64;
+            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
                 Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(wrong(error)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(wrong(errno.into())),
             }
         }
-        bytes.truncate(filled);
+        bytes.truncate(len);
         Ok(bytes)
     }
 

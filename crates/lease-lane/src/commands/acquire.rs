@@ -1,6 +1,6 @@
 //! `acquire`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -162,11 +162,13 @@ fn leases_from(path: &Path) -> Result<Vec<Lease>, Failure> {
     let text = |what: &dyn std::fmt::Display| format!("--with-leases `{}`: {what}", path.display());
     let wrong = |what: &dyn std::fmt::Display| Failure::usage(text(what), hint());
     let unreadable = |error| Failure::because(&error, "usage", text(&error), hint());
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    if meta.len() > LEASES_BYTES_MAX {
-        return Err(wrong(&format!("it has {} bytes; the limit is {LEASES_BYTES_MAX}", meta.len())));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // What the file says of its length is not asked: it may be a link to something without an end.
+    let mut bytes = Vec::new();
+    file.take(LEASES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LEASES_BYTES_MAX {
+        return Err(wrong(&format!("it has more than {LEASES_BYTES_MAX} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
     let is_list = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
     let read = if is_list {
         serde_json::from_slice(&bytes)
@@ -195,7 +197,7 @@ fn wait_for(
     let mut began = None;
     let acquired = session.acquire_waiting(ask, most, |refusal| {
         began = Some(Instant::now());
-        let _unheard = writeln!(talk, "Blocking waiting for {}", refusal.reason);
+        let _unheard = writeln!(talk, "Blocking waiting for {}", shown(&refusal.reason, 1000));
     });
     if let (Some(began), Ok(Acquired { verdict: Verdict::Grant(_), .. })) = (began, &acquired) {
         let waited = Span::from_ms(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
@@ -275,7 +277,9 @@ fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp)
 
 fn refused_text(refusal: &Refusal, timed_out: bool, now: Timestamp) -> String {
     let late = if timed_out { "the time to wait ran out; " } else { "" };
-    let mut text = format!("refused ({}): {late}{}\n", refusal.code.as_str(), refusal.reason);
+    // A repeated answer comes from the journal, where anybody may have written it.
+    let reason = shown(&refusal.reason, 4000);
+    let mut text = format!("refused ({}): {late}{reason}\n", refusal.code.as_str());
     for conflict in &refusal.conflicts {
         text.push_str(&render::conflict(conflict, now));
     }
@@ -284,7 +288,7 @@ fn refused_text(refusal: &Refusal, timed_out: bool, now: Timestamp) -> String {
     }
     if !refusal.free_lanes.is_empty() {
         let names: Vec<String> = refusal.free_lanes.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("  free lanes: {}\n", names.join(", ")));
+        text.push_str(&format!("  free lanes: {}\n", shown(&names.join(", "), 2000)));
     }
     text.push_str(&format!("hint: {}\n", shown(&refusal.hint, 2000)));
     text

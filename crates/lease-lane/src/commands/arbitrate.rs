@@ -10,6 +10,7 @@ use arbiter::policy::Policy;
 use arbiter::region::Region;
 use arbiter::request::Request;
 use arbiter::seq::{Fence, LeaseId};
+use arbiter::text::escaped_json;
 use arbiter::time::{Span, Timestamp};
 use serde::Deserialize;
 
@@ -60,10 +61,21 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
         if line.is_empty() {
             break;
         }
+        let is_cut = line.len() as u64 == QUESTION_BYTES_MAX && !line.ends_with(b"\n");
+        if is_cut {
+            stdin
+                .skip_until(b'\n')
+                .map_err(|error| Failure::usage(format!("could not read stdin: {error}"), None))?;
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let answer = match serde_json::from_slice::<Asked>(&line) {
+            _ if is_cut => {
+                exit = Exit::Usage;
+                let what = format!("line {number} has more than {QUESTION_BYTES_MAX} bytes");
+                Failure::usage(what, Some("ask about fewer leases at once".into())).json()
+            }
             Ok(asked) => serde_json::to_string(&decide(asked)).unwrap_or_default(),
             Err(error) => {
                 exit = Exit::Usage;
@@ -71,7 +83,7 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
                 Failure::usage(format!("line {number} is not a question: {error}"), Some(hint.into())).json()
             }
         };
-        match writeln!(out, "{answer}") {
+        match writeln!(out, "{}", escaped_json(&answer)) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written.map_err(|error| Failure::output(&error))?,
         }

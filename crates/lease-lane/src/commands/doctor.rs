@@ -124,7 +124,8 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
             let pid =
                 holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
             let owner = arbiter::text::shown(&holder.owner, 100);
-            text.push_str(&format!("mutex    pid {pid} of {owner} since {}\n", holder.since));
+            let since = arbiter::text::shown(&holder.since, 40);
+            text.push_str(&format!("mutex    pid {pid} of {owner} since {since}\n"));
         }
         None => text.push_str("mutex    free\n"),
     }

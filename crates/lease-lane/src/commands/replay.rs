@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use arbiter::evidence::Liveness;
 use arbiter::seq::Seq;
+use arbiter::text::shown;
 use arbiter::time::Timestamp;
 use journal::history::{self, Difference, Redecider};
 use journal::state::{State, Until};
@@ -16,6 +17,9 @@ use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
 use crate::render;
 use crate::reply::{Failure, Reply};
+
+/// Characters of a verdict that are shown to people.
+const VERDICT_CHARS_MAX: usize = 4000;
 
 pub(super) fn run(context: &Context, args: &args::Replay) -> Result<Reply, Failure> {
     let until = args.at.as_deref().map(until).transpose()?.unwrap_or(Until::Now);
@@ -99,6 +103,7 @@ fn verdicts(redecider: &Redecider) -> Reply {
     );
     text.push_str(if same { "every one identical to the byte\n" } else { "not all identical:\n" });
     for Difference { seq, recorded, decided } in found {
+        let [recorded, decided] = [recorded, decided].map(|verdict| shown(verdict, VERDICT_CHARS_MAX));
         text.push_str(&format!("  record {seq}\n    on record: {recorded}\n    now:       {decided}\n"));
     }
     Reply::new(if same { Exit::Yes } else { Exit::No }, &Json { outcome, decisions, differences }, text)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arbiter::name::LaneName;
 use arbiter::seq::Seq;
-use arbiter::text::shown;
+use arbiter::text::{escaped_json, shown};
 use journal::JournalError;
 use journal::disk::RealDisk;
 use journal::history;
@@ -162,7 +162,7 @@ impl Filter {
             return None;
         }
         if self.json {
-            return Some(text.to_owned());
+            return Some(escaped_json(text));
         }
         let mut line = format!("{:>6}  {}  {:<10}", event.record.seq, event.record.ts, gist.op);
         if let Some(lane) = &gist.lane {
@@ -175,7 +175,7 @@ impl Filter {
             line.push_str(&format!("  owner {}", shown(owner, 100)));
         }
         if let Some(Reason { reason: Some(reason), code: Some(code) }) = &gist.verdict {
-            line.push_str(&format!("  {code}: {}", shown(reason, 400)));
+            line.push_str(&format!("  {}: {}", shown(code, 40), shown(reason, 400)));
         }
         Some(line)
     }
