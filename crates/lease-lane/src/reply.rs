@@ -35,7 +35,7 @@ impl Reply {
     pub(crate) fn new(exit: Exit, json: &impl Serialize, text: impl Into<String>) -> Reply {
         let json = serde_json::to_string(json)
             .expect("answers are made of text, numbers and lists, which all have JSON");
-        Reply { exit, json: escaped_json(&json), text: text.into() }
+        Reply { exit, json: escaped_json(json).into_owned(), text: text.into() }
     }
 }
 
@@ -122,7 +122,7 @@ impl Failure {
     /// The failure as one JSON object.
     pub(crate) fn json(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_else(|_| "{\"outcome\":\"error\"}".into());
-        escaped_json(&json)
+        escaped_json(json).into_owned()
     }
 }
 

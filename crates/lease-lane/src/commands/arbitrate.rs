@@ -83,7 +83,7 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
                 Failure::usage(format!("line {number} is not a question: {error}"), Some(hint.into())).json()
             }
         };
-        match writeln!(out, "{}", escaped_json(&answer)) {
+        match writeln!(out, "{}", escaped_json(answer)) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written.map_err(|error| Failure::output(&error))?,
         }

@@ -162,7 +162,7 @@ impl Filter {
             return None;
         }
         if self.json {
-            return Some(escaped_json(text));
+            return Some(escaped_json(text).into_owned());
         }
         let mut line = format!("{:>6}  {}  {:<10}", event.record.seq, event.record.ts, gist.op);
         if let Some(lane) = &gist.lane {
