@@ -36,9 +36,14 @@ const COMMANDS: [&[&str]; 9] = [
 
 /// The program with little memory.
 fn limited(lab: &Lab, args: &[&str]) -> Command {
+    within(lab, args, LIMIT_KIB)
+}
+
+/// The program with so many KiB of address space.
+fn within(lab: &Lab, args: &[&str], limit_kib: u64) -> Command {
     let mut command = Command::new("sh");
     command
-        .args(["-c", &format!("ulimit -v {LIMIT_KIB}; exec \"$0\" \"$@\""), BIN])
+        .args(["-c", &format!("ulimit -v {limit_kib}; exec \"$0\" \"$@\""), BIN])
         .args(args)
         .current_dir(lab.path())
         .env_clear()
@@ -248,6 +253,21 @@ fn a_segment_of_a_gigabyte_is_damage_and_one_beyond_the_memory_is_an_answer() {
             assert_eq!(answer.code, Some(code), "{bytes} bytes: {args:?}: {answer}");
             assert!(answer.out.contains(".jsonl"), "it names the file: {answer}");
         }
+    }
+}
+
+/// The bound that docs/format.md states for bytes that are no record: their own length and 30 MiB.
+#[test]
+fn a_line_of_two_hundred_megabytes_is_damage_within_its_own_length_and_thirty_more() {
+    const LENGTH_MIB: u64 = 200;
+    let (lab, ..) = store();
+    stretch(&lab.active_segment(), LENGTH_MIB << 20);
+    add(&lab.active_segment(), b"\n");
+    for args in COMMANDS.iter().filter(|args| ["acquire", "live", "verify"].contains(&args[0])) {
+        let mut command = within(&lab, args, (LENGTH_MIB + 30) << 10);
+        command.arg("--json");
+        let answer = held_to_the_contract("a line of 200 MiB", args, finish(command));
+        assert_eq!(answer.code, Some(5), "{args:?}: {answer}");
     }
 }
 
@@ -489,6 +509,7 @@ fn forged_records_and_entries_cannot_move_the_screen() {
     let bodies = [
         ("HALT", format!(",\"handle\":{evil},\"owner\":{evil},\"lease\":2")),
         ("NEWER", format!(",{lane},{verdict}")),
+        ("NEWER", format!(",\r{lane}\r")),
         ("NEWER", format!(",\"lane\":{evil},\"owner\":{megabyte}")),
         ("POLICY", format!(",\"policy\":{{{evil}:1}}")),
         ("POLICY", format!(",\"policy\":{{{megabyte}:1}}")),
