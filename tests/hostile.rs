@@ -271,6 +271,56 @@ fn a_line_of_two_hundred_megabytes_is_damage_within_its_own_length_and_thirty_mo
     }
 }
 
+/// What a checkpoint says becomes values, which take more memory than their text; how much more is bounded too. The
+/// worst that is known is an unknown field full of empty names, then a region of one-letter patterns.
+#[test]
+fn a_forged_checkpoint_costs_at_most_some_two_hundred_times_its_length() {
+    const LENGTH: usize = 400 << 10;
+    const TIMES: usize = 230;
+    let (lab, ..) = store();
+    let live = lab.json(&["live"]).value();
+    let mut lease = live["leases"][0].clone();
+    lease
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| ["owner", "read", "acquired_at", "heartbeat_at", "ttl_s"].contains(&name.as_str()));
+    lease["clock"] = serde_json::json!({"boot": "b", "up_ms": 1});
+    let patterns: Vec<String> = (0..1000).map(|n| format!("{n:x}")).collect();
+    let shapes = [
+        (serde_json::json!(["src/**"]), "[{\"\":0}".to_owned() + &",{\"\":0}".repeat(8000) + "]"),
+        (serde_json::json!(patterns), "0".to_owned()),
+    ];
+    for (tree, unknown) in shapes {
+        lease["tree"] = tree;
+        let mut leases = String::new();
+        for n in 2.. {
+            (lease["lane"], lease["lease"], lease["fence"]) = (format!("l{n}").into(), n.into(), n.into());
+            let text = lease.to_string();
+            let _ = write!(leases, "{},\"x\":{unknown}}}", text.strip_suffix('}').unwrap());
+            if leases.len() >= LENGTH {
+                break;
+            }
+            leases.push(',');
+        }
+        let body = format!(",\"format\":\"1.0\",\"seal\":true,\"leases\":[{leases}],\"counters\":{{}}");
+        let line = record("900000", "00000000", "CHECKPOINT", body.as_bytes());
+        let segment = lab.active_segment();
+        std::fs::write(&segment, &line).unwrap();
+        let root = segment.with_file_name(format!("{:020}.jsonl", 900_000));
+        std::fs::rename(&segment, &root).unwrap();
+        for file in ["active", "marks"].map(|name| lab.store().join(name)) {
+            let _gone = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir_all(&file));
+        }
+        let limit_kib = (30 << 10) + u64::try_from(TIMES * line.len() / 1024).unwrap();
+        for args in [&["verify"][..], &["check", "src/a.rs"]] {
+            let mut command = within(&lab, args, limit_kib);
+            command.arg("--json");
+            let answer = held_to_the_contract("a forged checkpoint", args, finish(command));
+            assert!(matches!(answer.code, Some(0 | 1)), "{args:?}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn other_files_of_the_store_may_hold_anything() {
     let deep = "[".repeat(DEEP).into_bytes();
