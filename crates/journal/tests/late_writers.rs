@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arbiter::seq::Seq;
@@ -11,6 +12,8 @@ use common::{Client, Told, lanes, load, spawn, time, writing};
 use journal::JournalError;
 use journal::disk::{Access, Dir};
 use journal::history::{Keep, prune, survey};
+use journal::line::{self, Stamp};
+use journal::record;
 use journal::segment;
 use journal::store::{Appended, FileStore, Store, Writing};
 use testkit::disk::{EIO, Fault, MemDisk, What};
@@ -242,6 +245,35 @@ fn two_writers_of_the_same_words_at_the_same_moment_do_not_both_win() {
         two.append_if(same_time(2), &ops).expect("sound"),
     ];
     assert!(matches!(told, [Appended::Valid { .. }, Appended::Conflict]), "{told:?}");
+    assert_eq!(load(disk.process()).expect("sound").counters.spawns, 1);
+}
+
+/// The checksum alone does not tell whose a record is: two nonces are searched that give both writers the same.
+#[test]
+fn two_writers_whose_records_have_one_checksum_by_chance_do_not_both_win() {
+    let disk = store();
+    let op = spawn("the same words");
+    let mut one = FileStore::new(disk.process(), Access::Append);
+    let mut two = FileStore::new(disk.process(), Access::Append);
+    let writing = |nonce| Writing { ts: time(6), nonce };
+    one.prepare(writing(0)).expect("sound");
+    two.prepare(writing(0)).expect("sound");
+    let head = one.head().expect("loaded");
+    let (name, body) = record::encode(&op);
+    let crc_of = |nonce| {
+        let seq = head.seq.next().expect("room");
+        line::encode(Stamp { seq, ts: time(6), nonce, prev: head.crc }, name, &body).1
+    };
+    let mut seen = HashMap::new();
+    // Any odd number with many bits: nonces that differ in a few digits only never have one checksum.
+    let mut nonces = (1..).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let pair = nonces.find_map(|nonce| seen.insert(crc_of(nonce), nonce).map(|other| (other, nonce)));
+    let (first, second) = pair.expect("there are more nonces than checksums");
+
+    let told = one.append_if(writing(first), std::slice::from_ref(&op)).expect("sound");
+    let Appended::Valid { head: ones, .. } = told else { panic!("{told:?}") };
+    assert_eq!(ones.crc, crc_of(second));
+    assert_eq!(two.append_if(writing(second), &[op]).expect("sound"), Appended::Conflict);
     assert_eq!(load(disk.process()).expect("sound").counters.spawns, 1);
 }
 

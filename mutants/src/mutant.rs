@@ -1,0 +1,143 @@
+//! One deliberate bug: what it is, where it goes, who finds it.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// A deliberate bug.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutant {
+    /// The name of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// What the code does instead.
+    pub breaks: String,
+    /// Which promise that breaks, and how.
+    pub why: String,
+    /// The changes it is made of.
+    pub edit: Vec<Edit>,
+    /// Who is expected to find it, the cheapest first.
+    pub killer: Vec<Killer>,
+}
+
+/// A change of one file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The file, from the top of the project.
+    pub file: String,
+    /// What is replaced. It occurs exactly once.
+    pub find: String,
+    /// What comes in its place.
+    pub put: String,
+}
+
+/// Who finds a mutant.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum Killer {
+    /// The simulator, within so many seeds.
+    Simulator(Seeds),
+    /// A test.
+    Test(Test),
+}
+
+/// What the simulator plays.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seeds {
+    /// Steps of each seed.
+    pub steps: u64,
+    /// How many seeds at most, from 1 on.
+    pub seeds: u64,
+}
+
+/// One test.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Test {
+    /// The crate it belongs to.
+    pub package: String,
+    /// The name of its file in the crate's `tests`; `lib` for one that stands in the code.
+    pub target: String,
+    /// Its name, with the modules before it.
+    pub name: String,
+}
+
+impl fmt::Display for Killer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Killer::Simulator(_) => f.write_str("the simulator"),
+            Killer::Test(Test { package, target, name }) if target == "lib" => write!(f, "{package}::{name}"),
+            Killer::Test(Test { target, name, .. }) => write!(f, "{target}::{name}"),
+        }
+    }
+}
+
+/// All mutants of the project at `root`, by name.
+///
+/// # Errors
+///
+/// In words, for a file that cannot be read or is not a mutant.
+pub fn all(root: &Path) -> Result<Vec<Mutant>, String> {
+    let dir = root.join("mutants/bugs");
+    let mut mutants = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let wrong = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+        let mut mutant: Mutant = toml::from_str(&text).map_err(|error| wrong(&error))?;
+        mutant.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if mutant.edit.is_empty() || mutant.killer.is_empty() {
+            return Err(wrong(&"a mutant changes something and somebody finds it"));
+        }
+        mutants.push(mutant);
+    }
+    mutants.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok(mutants)
+}
+
+impl Mutant {
+    /// Its row in the table of docs/safety.md.
+    pub fn row(&self) -> String {
+        let killers: Vec<String> = self.killer.iter().map(|killer| format!("`{killer}`")).collect();
+        let killers = killers.join(", ").replace("`the simulator`", "the simulator");
+        format!("| `{}` | {}. {} | {killers} |", self.name, self.breaks, self.why)
+    }
+
+    /// What its files are with the bug in them.
+    ///
+    /// # Errors
+    ///
+    /// In words, when it is stale: a text to replace is not there exactly once.
+    pub fn applied(&self, root: &Path) -> Result<Vec<(String, String)>, String> {
+        let mut files: Vec<(String, String)> = Vec::new();
+        for Edit { file, find, put } in &self.edit {
+            let at = match files.iter().position(|(name, _)| name == file) {
+                Some(at) => at,
+                None => {
+                    let text = fs::read_to_string(root.join(file))
+                        .map_err(|error| format!("mutant {} is stale: {file}: {error}", self.name))?;
+                    files.push((file.clone(), text));
+                    files.len() - 1
+                }
+            };
+            let text = &mut files[at].1;
+            let times = text.matches(find.as_str()).count();
+            if times != 1 {
+                return Err(format!(
+                    "mutant {} is stale: its text to replace is {times} times in {file}, not once:\n{find}",
+                    self.name
+                ));
+            }
+            *text = text.replacen(find.as_str(), put, 1);
+        }
+        Ok(files)
+    }
+}
