@@ -341,13 +341,12 @@ impl<D: Disk> FileStore<D> {
         let had_open_tail = chain.has_open_tail();
         let (blob, records) = encode(head, had_open_tail, writing, ops)?;
         let Some(&last) = records.last() else { return Ok(Appended::Conflict) };
-        let from = chain.bytes();
         let taken = self.disk.append(&present.file, &present.name, blob.as_bytes());
 
         // Only what is read back counts, whatever the write said of itself: one that failed may have left its bytes.
         // A failure to read is no answer either: the records may count. One more look, from the start, decides;
         // without it nobody may say yes or no.
-        let counts = match present.read_back(&self.disk, from, last, writing.nonce) {
+        let counts = match present.read_back(&self.disk, last, writing.nonce) {
             Err(JournalError::Disk(source)) => {
                 let path = present.name.to_string().into();
                 let looked = self.reload();
@@ -380,17 +379,31 @@ impl<D: Disk> FileStore<D> {
 }
 
 impl<D: Disk> Present<D> {
-    /// Reads on from where the segment ended, and tells whether the record that was written there is valid in the
-    /// segment of this name.
-    fn read_back(&mut self, disk: &D, from: u64, last: Head, nonce: u64) -> Result<bool, JournalError> {
+    /// Whether the record that was just written counts: it is valid, and in the journal and not in a file that a repair
+    /// has moved away.
+    fn read_back(&mut self, disk: &D, last: Head, nonce: u64) -> Result<bool, JournalError> {
+        self.read_on(disk)?;
+        if !self.segment.chain.has_of(last.seq, last.crc, nonce) {
+            return Ok(false);
+        }
+        if disk.is_at(&self.file, &self.name)? {
+            return Ok(true);
+        }
+        // A segment that was pruned since was sealed before, behind the record, and its successor says what it said.
+        self.read_on(disk)?;
+        Ok(self.segment.chain.is_sealed() && disk.len(&repair::aside_name(self.segment.root, 1))?.is_none())
+    }
+
+    /// Reads on from where the segment ended.
+    fn read_on(&mut self, disk: &D) -> Result<(), JournalError> {
         if self.segment.chain.has_open_tail() {
             let bytes = disk.read(&self.file, &self.name, 0, SEGMENT_BYTES_MAX)?;
             self.segment = Segment::read(self.segment.root, &bytes).map_err(JournalError::Damaged)?;
         } else {
-            let bytes = disk.read(&self.file, &self.name, from, SEGMENT_BYTES_MAX)?;
+            let bytes = disk.read(&self.file, &self.name, self.segment.chain.bytes(), SEGMENT_BYTES_MAX)?;
             self.segment.follow(&bytes).map_err(JournalError::Damaged)?;
         }
-        Ok(self.segment.chain.has_of(last.seq, last.crc, nonce) && disk.is_at(&self.file, &self.name)?)
+        Ok(())
     }
 
     /// Whether this is the active segment without asking the directory.

@@ -181,6 +181,34 @@ fn a_sleeper_across_a_seal_gets_a_conflict_before_and_after_the_rotation_is_fini
     }
 }
 
+/// Found by the simulator (seed 1334, 600 steps): the segment was sealed behind a record and pruned before its writer
+/// read it back. The file had no name any more, so the writer was told that it had lost, and its record counted.
+#[test]
+fn who_is_overtaken_by_a_seal_and_its_pruning_is_told_what_came_of_its_record() {
+    let mut granted = 0;
+    for k in 0.. {
+        let disk = store();
+        let mine = scripted(&disk);
+        let mut sleeper = Client::new(mine.clone(), "ann");
+        sleeper.store.prepare(writing(5)).expect("sound");
+        let at = mine.gate().calls() + k;
+        let other = disk.clone();
+        mine.gate().before(at, move || {
+            FileStore::new(other.process(), Access::Append).seal(writing(6)).expect("sound");
+            prune(&other.process(), Keep::None, time(7)).expect("sound");
+        });
+        let told = sleeper.acquire_as_loaded(8, "ann", &["src/**"]).expect("sound");
+        if mine.gate().calls() <= at {
+            break;
+        }
+        granted += usize::from(matches!(told, Told::Granted(_)));
+        for disk in [disk.power_cut(testkit::disk::Keep::Nothing), disk] {
+            check(&disk, &[("ann", told.clone())], &format!("overtaken before call {k}"));
+        }
+    }
+    assert!(granted > 3, "{granted} times behind its append");
+}
+
 #[test]
 fn who_lost_a_race_cannot_append_what_was_decided_before_without_loading_again() {
     let disk = store();
