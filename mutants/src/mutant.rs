@@ -51,8 +51,33 @@ pub enum Killer {
 pub struct Seeds {
     /// Steps of each seed.
     pub steps: u64,
-    /// How many seeds at most, from 1 on.
+    /// The first seed.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// How many seeds at most, from that one on.
     pub seeds: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Seeds {
+    /// The last seed.
+    pub fn last(&self) -> u64 {
+        self.seed + self.seeds - 1
+    }
+
+    /// Takes in what another asks for, where both together are one range of the same number of steps.
+    pub fn joined(&self, other: &Seeds) -> Option<Seeds> {
+        let (seed, last) = (self.seed.min(other.seed), self.last().max(other.last()));
+        let is_one_range = last - seed < self.seeds + other.seeds;
+        (self.steps == other.steps && is_one_range).then(|| Seeds {
+            steps: self.steps,
+            seed,
+            seeds: last - seed + 1,
+        })
+    }
 }
 
 /// One test.
@@ -70,7 +95,9 @@ pub struct Test {
 impl fmt::Display for Killer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Killer::Simulator(_) => f.write_str("the simulator"),
+            Killer::Simulator(seeds) => {
+                write!(f, "simulator, seeds {} to {}, {} steps", seeds.seed, seeds.last(), seeds.steps)
+            }
             Killer::Test(Test { package, target, name }) if target == "lib" => write!(f, "{package}::{name}"),
             Killer::Test(Test { target, name, .. }) => write!(f, "{target}::{name}"),
         }
@@ -106,9 +133,12 @@ pub fn all(root: &Path) -> Result<Vec<Mutant>, String> {
 impl Mutant {
     /// Its row in the table of docs/safety.md.
     pub fn row(&self) -> String {
-        let killers: Vec<String> = self.killer.iter().map(|killer| format!("`{killer}`")).collect();
-        let killers = killers.join(", ").replace("`the simulator`", "the simulator");
-        format!("| `{}` | {}. {} | {killers} |", self.name, self.breaks, self.why)
+        let killers = self.killer.iter().map(|killer| match killer {
+            Killer::Simulator(_) => killer.to_string(),
+            Killer::Test(_) => format!("`{killer}`"),
+        });
+        let killers: Vec<String> = killers.collect();
+        format!("| `{}` | {} | {} | {} |", self.name, self.breaks, self.why, killers.join("; "))
     }
 
     /// What its files are with the bug in them.

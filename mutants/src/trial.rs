@@ -17,6 +17,8 @@ pub enum Found {
     Nothing,
     /// The bug, in its words.
     Bug(String),
+    /// It cannot look on this machine, in its words.
+    Skipped(String),
     /// It was stopped: no answer.
     NoEnd,
 }
@@ -33,10 +35,15 @@ pub fn ask(tree: &Tree, killer: &Killer, most: Duration) -> Result<Found, String
     }
 }
 
-fn ask_simulator(tree: &Tree, &Seeds { steps, seeds }: &Seeds, most: Duration) -> Result<Found, String> {
+fn ask_simulator(
+    tree: &Tree,
+    &Seeds { steps, seed, seeds }: &Seeds,
+    most: Duration,
+) -> Result<Found, String> {
     let program = build(tree, &["build", "--package", "simulator"], "simulator")?;
     let mut command = Command::new(program);
-    command.args(["--seed", "1", "--steps", &steps.to_string(), "--seeds", &seeds.to_string()]);
+    let [seed, steps, seeds] = [seed, steps, seeds].map(|n| n.to_string());
+    command.args(["--seed", &seed, "--steps", &steps, "--seeds", &seeds]);
     let (status, said) = run(tree, &mut command, most)?;
     let Some(status) = status else { return Ok(Found::NoEnd) };
     if status.success() {
@@ -62,14 +69,17 @@ fn ask_test(tree: &Tree, test: &Test, most: Duration) -> Result<Found, String> {
     let program = build(tree, &args, program_name)?;
     let dir = tree.top.join("crates").join(package);
     let mut command = Command::new(program);
-    command.args([name.as_str(), "--exact"]).current_dir(&dir).env("CARGO_MANIFEST_DIR", &dir);
+    command.args([name.as_str(), "--exact", "--nocapture"]).current_dir(&dir).env("CARGO_MANIFEST_DIR", &dir);
     let (status, said) = run(tree, &mut command, most)?;
     if !said.contains("running 1 test") {
         return Err(format!("there is no test `{name}` in {package}, {target}:\n{said}"));
     }
     match status {
         None => Ok(Found::NoEnd),
-        Some(status) if status.success() => Ok(Found::Nothing),
+        Some(status) if status.success() => Ok(match said.lines().find(|line| line.contains("SKIPPED")) {
+            Some(line) => Found::Skipped(line.to_owned()),
+            None => Found::Nothing,
+        }),
         Some(_) => Ok(Found::Bug(panic_in(&said).unwrap_or_else(|| "it fails".into()))),
     }
 }
