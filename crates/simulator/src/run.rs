@@ -151,6 +151,7 @@ struct Running {
     process: Process,
     branch: usize,
     job: Job,
+    /// By the lowest wall clock since: the leases of another boot age by it.
     began: Moment,
     fence: u64,
     held: Vec<LeaseId>,
@@ -263,7 +264,10 @@ impl Run {
         }
         if self.chance(weather.clock) {
             let jump = i64::try_from(self.rng.below(172_800_000)).unwrap_or(0) - 86_400_000;
-            self.world.clock.set_wall_ms(self.world.clock.wall_ms() + jump);
+            let wall_ms = self.world.clock.wall_ms() + jump;
+            self.world.clock.set_wall_ms(wall_ms);
+            self.truth.clock_is_set(wall_ms);
+            self.running.iter_mut().for_each(|running| running.began.may_look_like(wall_ms));
             self.say(|| format!("the wall clock jumps by {jump} ms"));
         }
         if self.chance(weather.long) {
