@@ -101,3 +101,18 @@ fn every_name_and_every_record_is_synced_before_the_answer() {
     // The store, its two directories, two segments; four records.
     assert_eq!((names, records), (5, 4));
 }
+
+/// Whoever wrote the answer may have died before its sync: who gives it again syncs first.
+#[test]
+fn an_answer_is_synced_before_it_is_given_again() {
+    let lab = Lab::new();
+    let asked = ["acquire", "a", "--tree", "a", "--request-id", "once", "--json"];
+    for repeated in [false, true] {
+        let Some(calls) = changes(&lab, &asked) else { return };
+        let answered = calls.iter().position(|call| call.starts_with("write(1<")).expect("an answer");
+        let is_sync = |call: &String| call.contains("sync(") && call.contains(".jsonl>)");
+        assert!(calls[..answered].iter().any(is_sync), "repeated {repeated}: {calls:?}");
+        let is_record = |call: &String| call.starts_with("write(") && call.contains("/journal/");
+        assert_eq!(!calls.iter().any(is_record), repeated, "{calls:?}");
+    }
+}

@@ -6,10 +6,11 @@ mod common;
 use arbiter::evidence::Evidence;
 use arbiter::request::RequestId;
 use common::script::scripted;
-use common::{Client, Told, decide, lanes, load, request, writing};
+use common::{Client, Told, decide, heartbeat_of, lanes, load, release_of, request, writing};
 use journal::disk::{Access, Dir};
 use journal::store::{Appended, FileStore, Store};
 use testkit::disk::{EIO, Fault, Keep, MemDisk, What};
+use testkit::rng::Rng;
 
 /// Grants a request that has a name and dies before the sync; the disk.
 fn died_before_its_sync() -> MemDisk {
@@ -85,5 +86,42 @@ fn who_commits_first_into_a_segment_that_it_only_found_makes_its_name_durable() 
             "begun {begun}: lost with the name: {:?}",
             lanes(&state)
         );
+    }
+}
+
+#[test]
+fn a_beat_and_a_release_that_were_reported_survive_a_power_cut() {
+    let disk = MemDisk::new();
+    let mut ann = Client::new(disk.process(), "ann");
+    ann.acquire(1, "api", &["src/**"]).expect("sound");
+    let lease = |disk: &MemDisk| load(disk.process()).expect("sound").live.iter().next().cloned();
+    let granted = lease(&disk).expect("it was granted");
+    ann.write(2, &[heartbeat_of(&granted, 2)]).expect("sound").expect("nobody else is there");
+    let beaten = lease(&disk.power_cut(Keep::Nothing)).expect("it was granted");
+    assert!(beaten.heartbeat_at > granted.heartbeat_at, "the beat is durable");
+    ann.write(3, &[release_of(&granted)]).expect("sound").expect("nobody else is there");
+    assert_eq!(lease(&disk.power_cut(Keep::Nothing)), None, "the release is durable");
+}
+
+/// Of a record and its mark a power cut may keep the mark alone: then the mark accuses. So it is written behind the sync.
+#[test]
+fn a_power_cut_before_the_sync_of_a_record_is_no_damage_whatever_it_keeps() {
+    let write = |fault: Option<usize>| {
+        let disk = MemDisk::new();
+        Client::new(disk.process(), "ann").acquire(1, "old", &["old/**"]).expect("sound");
+        let process = scripted(&disk);
+        if let Some(at) = fault {
+            process.gate().fault_at(at, Fault::Die);
+        }
+        let _told = Client::new(process.clone(), "bob").acquire(2, "api", &["src/**"]);
+        (disk, process.gate().log())
+    };
+    let (_, log) = write(None);
+    let sync = log.iter().position(|call| call.what == What::Sync).expect("a grant is synced");
+    for seed in 0..64 {
+        let (disk, _) = write(Some(sync));
+        let after = disk.power_cut(Keep::Some(&mut Rng::new(seed)));
+        let state = load(after.process()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(lanes(&state).contains(&"old".into()), "seed {seed}");
     }
 }

@@ -8,7 +8,7 @@ use arbiter::evidence::Evidence;
 use arbiter::seq::Seq;
 use common::script::{Made, Process, scripted};
 use common::turns::play;
-use common::{Client, Told, damage_of, lanes, load, spawn, time, writing};
+use common::{Client, Told, damage_of, lanes, load, release_of, seq, spawn, time, writing};
 use journal::JournalError;
 use journal::disk::{Access, Dir, Name};
 use journal::history::{self, prune, survey};
@@ -545,6 +545,24 @@ fn pruning_may_stop_anywhere_and_leaves_one_piece_that_ends_in_the_present() {
         if ended {
             break;
         }
+    }
+}
+
+/// Fences are compared outside of the store, by whoever the holders write to: one that was given out never comes again.
+#[test]
+fn numbers_go_on_where_they_were_when_nothing_is_left_and_all_history_is_pruned() {
+    let disk = MemDisk::new();
+    let mut last = seq(1);
+    for n in 0..3 {
+        let mut ann = Client::new(disk.process(), "ann");
+        let told = ann.acquire(10 * n + 1, "api", &["src/**"]).expect("sound");
+        let Told::Granted(fence) = told else { panic!("{told:?}") };
+        assert!(fence > last, "{fence} after {last}");
+        last = fence;
+        let lease = load(disk.process()).expect("sound").live.iter().next().cloned().expect("it was granted");
+        ann.write(10 * n + 2, &[release_of(&lease)]).expect("sound").expect("nobody else is there");
+        assert!(ann.store.seal(writing(10 * n + 3)).expect("sound"));
+        prune(&disk.process(), history::Keep::None, time(10 * n + 4)).expect("sound");
     }
 }
 
