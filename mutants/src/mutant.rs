@@ -98,7 +98,11 @@ impl fmt::Display for Killer {
             Killer::Simulator(seeds) => {
                 write!(f, "simulator, seeds {} to {}, {} steps", seeds.seed, seeds.last(), seeds.steps)
             }
-            Killer::Test(Test { package, target, name }) if target == "lib" => write!(f, "{package}::{name}"),
+            // As docs/safety.md cites them: beside the code by module, others by file.
+            Killer::Test(Test { target, name, .. }) if target == "lib" => {
+                let parts: Vec<&str> = name.split("::").collect();
+                f.write_str(&parts[parts.len().saturating_sub(3)..].join("::"))
+            }
             Killer::Test(Test { target, name, .. }) => write!(f, "{target}::{name}"),
         }
     }
