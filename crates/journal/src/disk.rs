@@ -3,12 +3,14 @@
 //! [`Disk`] is what the store is written against; [`RealDisk`] is the directory on this machine. Files are
 //! named by a [`Name`]: one of the store's own directories and a file in it, never a path from outside.
 
+mod file_system;
 mod real;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use file_system::{FileSystem, Fitness, Unsuitable};
 pub use real::RealDisk;
 
 /// A directory of the store.
@@ -252,8 +254,20 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// The file system that is not written to, if that is why.
+    pub fn unsuitable(&self) -> Option<&FileSystem> {
+        let inner = self.source.get_ref()?.downcast_ref::<Unsuitable>()?;
+        Some(&inner.0)
+    }
+
     /// A command or an act that may help.
     pub fn hint(&self) -> Option<String> {
+        if self.unsuitable().is_some() {
+            return Some(
+                "keep the store on a local disk, the same for all who work here: --store DIR; or accept the risk: --allow-fs"
+                    .into(),
+            );
+        }
         let path = self.path.display();
         match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use arbiter::seq::Seq;
 use common::{Client, Told, lanes, load, operator, time, writing};
-use journal::disk::{Access, Dir, Disk, Durability, Name, Published, RealDisk};
+use journal::disk::{Access, Dir, Disk, Durability, FileSystem, Name, Published, RealDisk};
 use journal::history::{Keep, prune, survey};
 use journal::repair;
 use journal::segment;
@@ -392,4 +392,51 @@ fn on_a_full_file_system_nothing_is_granted_and_the_store_is_usable_once_there_i
     let live = lanes(&load(&disk).expect("sound"));
     assert!(told_yes.iter().all(|lane| live.contains(lane)), "{told_yes:?} were reported, {live:?} live");
     assert_eq!(survey(&disk).expect("readable").damage, []);
+}
+
+/// Everything that writes, on a disk that has a segment.
+fn every_write(disk: &RealDisk) -> Vec<(&'static str, Result<(), journal::disk::DiskError>)> {
+    let name = Name::new(Dir::Top, "file");
+    let root = *journal::history::roots(disk).expect("listed").last().expect("a segment");
+    vec![
+        ("append", disk.open(&segment::name(root), Access::Append).map(drop)),
+        ("publish", disk.publish(&name, b"x", Durability::None).map(drop)),
+        ("replace", disk.replace(&name, b"y")),
+        ("append_or_create", disk.append_or_create(&name, b"z")),
+        ("rename", disk.rename(&name, &Name::new(Dir::Damaged, "file"))),
+        ("open_or_make", disk.open_or_make(&name).map(drop)),
+        ("remove", disk.remove(&name)),
+    ]
+}
+
+#[test]
+fn what_is_known_to_be_unsuitable_is_read_and_never_written_to_unless_that_is_allowed() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let path = temp.path().join("store");
+    let disk = RealDisk::open_or_create(&path).expect("made");
+    Client::new(&disk, "ann").acquire(1, "api", &["src/api/**"]).expect("sound");
+    let opened = || RealDisk::open(&path).expect("sound").expect("there");
+    let files = || disk.list(Dir::Top).expect("listed");
+    let before = files();
+
+    let nfs = opened().as_if_on(FileSystem::of_magic(0x6969));
+    assert_eq!(lanes(&load(&nfs).expect("sound")), ["api"]);
+    for (what, done) in every_write(&nfs) {
+        let error = done.expect_err(what);
+        assert_eq!(error.unsuitable().map(|found| &*found.name), Some("nfs"), "{what}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--allow-fs")), "{what}");
+    }
+    let told = Client::new(&nfs, "bob").acquire(2, "docs", &["docs/**"]);
+    assert!(told.is_err(), "granted on NFS");
+    assert_eq!(files(), before);
+
+    // What nobody has looked at is not refused, and neither is what somebody takes upon himself.
+    let odd = opened().as_if_on(FileSystem::of_magic(0x1234));
+    let allowed = opened().as_if_on(FileSystem::of_magic(0x6969)).allow_any_file_system();
+    for disk in [odd, allowed] {
+        for (what, done) in every_write(&disk) {
+            done.expect(what);
+        }
+        fs::remove_file(path.join("damaged/file")).expect("renamed there");
+    }
 }

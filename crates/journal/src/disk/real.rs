@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
+use super::{
+    Access, Dir, Disk, DiskError, Durability, FileSystem, Fitness, Name, Published, TEMPORARY, Unsuitable,
+};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: Mode = Mode::RWXU;
@@ -18,11 +20,17 @@ const FOR_OTHERS_TO_WRITE: u32 = 0o022;
 const GUARDS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// A store's directory on a real file system. Directories have mode 0700, files 0600, under any umask.
+///
+/// Reads always work. Before the first write the file system is looked at, with one call, and one that is known to be
+/// unsuitable is not written to ([`RealDisk::allow_any_file_system`]).
 #[derive(Debug)]
 pub struct RealDisk {
     path: PathBuf,
     dirs: [OnceCell<OwnedFd>; Dir::ALL.len()],
     nameless_files: bool,
+    any_file_system: bool,
+    /// As `statfs` has it, once it was asked.
+    file_system: OnceCell<FileSystem>,
 }
 
 impl RealDisk {
@@ -32,7 +40,13 @@ impl RealDisk {
     ///
     /// When it is not a directory, is a link, belongs to somebody else or may be written by others.
     pub fn open(path: &Path) -> Result<Option<RealDisk>, DiskError> {
-        let disk = RealDisk { path: path.to_owned(), dirs: Default::default(), nameless_files: true };
+        let disk = RealDisk {
+            path: path.to_owned(),
+            dirs: Default::default(),
+            nameless_files: true,
+            any_file_system: false,
+            file_system: OnceCell::new(),
+        };
         match disk.enter(Dir::Top) {
             Ok(_) => Ok(Some(disk)),
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -45,11 +59,31 @@ impl RealDisk {
     ///
     /// # Errors
     ///
-    /// As [`RealDisk::open`], and when a directory cannot be made.
+    /// As [`RealDisk::open`], when a directory cannot be made, and when the file system is unsuitable.
     pub fn open_or_create(path: &Path) -> Result<RealDisk, DiskError> {
         if let Some(disk) = RealDisk::open(path)? {
+            disk.may_write()?;
             return Ok(disk);
         }
+        // Before a directory is made that nobody may use.
+        fit(path, RealDisk::file_system_at(path))?;
+        RealDisk::create(path)
+    }
+
+    /// The same on a file system of any kind: whoever calls this has been told.
+    ///
+    /// # Errors
+    ///
+    /// As [`RealDisk::open`], and when a directory cannot be made.
+    pub fn open_or_create_anywhere(path: &Path) -> Result<RealDisk, DiskError> {
+        let disk = match RealDisk::open(path)? {
+            Some(disk) => disk,
+            None => RealDisk::create(path)?,
+        };
+        Ok(disk.allow_any_file_system())
+    }
+
+    fn create(path: &Path) -> Result<RealDisk, DiskError> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let missing: Vec<&Path> =
                 parent.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
@@ -68,6 +102,52 @@ impl RealDisk {
     pub fn without_nameless_files(mut self) -> RealDisk {
         self.nameless_files = false;
         self
+    }
+
+    /// Lets writes be, whatever the file system.
+    #[must_use]
+    pub fn allow_any_file_system(mut self) -> RealDisk {
+        self.any_file_system = true;
+        self
+    }
+
+    /// Takes the file system for this one, as if `statfs` had said so.
+    #[must_use]
+    pub fn as_if_on(mut self, file_system: FileSystem) -> RealDisk {
+        self.file_system = OnceCell::from(file_system);
+        self
+    }
+
+    /// What the store lies on.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn file_system(&self) -> Result<&FileSystem, DiskError> {
+        if let Some(known) = self.file_system.get() {
+            return Ok(known);
+        }
+        let wrong = |errno: Errno| failed("examine the file system of", &self.path, errno.into());
+        let top = self.enter(Dir::Top)?;
+        let stat = retry_on_intr(|| fs::fstatfs(top)).map_err(wrong)?;
+        let device = || fs::fstat(top).map(|stat| stat.st_dev).ok();
+        Ok(self.file_system.get_or_init(|| file_system_of(&stat, device)))
+    }
+
+    /// What a store at `path` would lie on: the file system of the nearest directory that is there.
+    pub fn file_system_at(path: &Path) -> Option<FileSystem> {
+        let here = [Path::new(".")];
+        path.ancestors().filter(|dir| !dir.as_os_str().is_empty()).chain(here).find_map(|dir| {
+            let stat = retry_on_intr(|| fs::statfs(dir)).ok()?;
+            Some(file_system_of(&stat, || fs::stat(dir).map(|stat| stat.st_dev).ok()))
+        })
+    }
+
+    fn may_write(&self) -> Result<(), DiskError> {
+        if self.any_file_system {
+            return Ok(());
+        }
+        fit(&self.path, Some(self.file_system()?.clone()))
     }
 
     /// Where the store is.
@@ -90,6 +170,7 @@ impl RealDisk {
     ///
     /// As [`Disk::open`], and when it cannot be made.
     pub fn open_or_make(&self, name: &Name) -> Result<File, DiskError> {
+        self.may_write()?;
         let flags = OFlags::RDWR | GUARDS;
         if let Some(fd) = self.open_at(name, flags, "open")? {
             return Ok(File::from(fd));
@@ -295,7 +376,10 @@ impl Disk for RealDisk {
     fn open(&self, name: &Name, access: Access) -> Result<Option<File>, DiskError> {
         let flags = match access {
             Access::Read => OFlags::RDONLY,
-            Access::Append => OFlags::RDWR | OFlags::APPEND,
+            Access::Append => {
+                self.may_write()?;
+                OFlags::RDWR | OFlags::APPEND
+            }
         };
         Ok(self.open_at(name, flags | GUARDS, "open")?.map(File::from))
     }
@@ -352,6 +436,7 @@ impl Disk for RealDisk {
     }
 
     fn publish(&self, name: &Name, bytes: &[u8], durability: Durability) -> Result<Published, DiskError> {
+        self.may_write()?;
         let aside = self.fill(self.aside(name)?, name, bytes, durability)?;
         let published = aside.publish(&name.file).map_err(|errno| self.failed("publish", name, errno))?;
         if durability == Durability::Synced {
@@ -361,11 +446,13 @@ impl Disk for RealDisk {
     }
 
     fn replace(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        self.may_write()?;
         let aside = self.fill(self.aside_with_name(name)?, name, bytes, Durability::None)?;
         aside.replace(&name.file).map_err(|errno| self.failed("replace", name, errno))
     }
 
     fn append_or_create(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
+        self.may_write()?;
         let flags = OFlags::WRONLY | OFlags::APPEND | GUARDS;
         let fd = match self.open_at(name, flags, "open")? {
             Some(fd) => fd,
@@ -384,6 +471,7 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Name, to: &Name) -> Result<(), DiskError> {
+        self.may_write()?;
         let (from_dir, to_dir) = (self.enter(from.dir)?, self.enter_or_make(to.dir)?);
         fs::renameat_with(from_dir, &*from.file, to_dir, &*to.file, RenameFlags::NOREPLACE)
             .map_err(|errno| self.failed("rename", from, errno))?;
@@ -392,6 +480,7 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, name: &Name) -> Result<(), DiskError> {
+        self.may_write()?;
         let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(()) };
         match fs::unlinkat(dir, &*name.file, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -461,6 +550,33 @@ fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), Dis
         }
         Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(wrong(errno)),
+    }
+}
+
+/// Names by the table of mounts what is not good: the kernel has one number for many kinds.
+fn file_system_of(stat: &fs::StatFs, device: impl FnOnce() -> Option<u64>) -> FileSystem {
+    let found = FileSystem::of_magic(stat.f_type.cast_unsigned());
+    if found.fitness == Fitness::Good {
+        return found;
+    }
+    named_by_mounts(found, device())
+}
+
+fn named_by_mounts(found: FileSystem, device: Option<u64>) -> FileSystem {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+    match (mounts, device) {
+        (Ok(mounts), Some(device)) => found.named_by_mounts(&mounts, fs::major(device), fs::minor(device)),
+        _ => found,
+    }
+}
+
+fn fit(path: &Path, file_system: Option<FileSystem>) -> Result<(), DiskError> {
+    match file_system {
+        Some(found) if found.fitness == Fitness::Unsuitable => {
+            Err(failed("write to", path, io::Error::new(io::ErrorKind::Unsupported, Unsuitable(found))))
+        }
+        // What nobody has looked at is not refused: `doctor` says so.
+        _ => Ok(()),
     }
 }
 
