@@ -30,6 +30,9 @@ pub(crate) struct Global {
     /// Ask as NAME [env: LEASE_LANE_OWNER] [default: the session, else the calling process]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global")]
     pub(crate) owner: Option<String>,
+    /// Write to a store on a file system that may lose grants, such as NFS or FUSE [env: LEASE_LANE_ALLOW_FS=1]
+    #[arg(long, global = true, help_heading = "Global")]
+    pub(crate) allow_fs: bool,
     /// Print one JSON object
     #[arg(long, global = true, help_heading = "Global")]
     pub(crate) json: bool,

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) place: Place,
     owner: Option<String>,
     policy_is_named: bool,
+    /// Whether the file system may be one that is known to be unsuitable.
+    pub(crate) allow_fs: bool,
     pub(crate) patience: Patience,
 }
 
@@ -54,7 +56,8 @@ impl Context {
             }
         }
         let policy_is_named = place_args(global)?.policy.is_some();
-        Ok(Context { place, owner, policy_is_named, patience })
+        let allow_fs = global.allow_fs || switch("LEASE_LANE_ALLOW_FS")?;
+        Ok(Context { place, owner, policy_is_named, allow_fs, patience })
     }
 
     /// Who asks: what was said, else the harness session, else the nearest long-lived ancestor process.
@@ -92,12 +95,17 @@ impl Context {
 
     /// The store if there is one, to look at.
     pub(crate) fn look(&self) -> Result<Option<RealDisk>, DiskError> {
-        RealDisk::open(&self.place.store)
+        let disk = RealDisk::open(&self.place.store)?;
+        Ok(if self.allow_fs { disk.map(RealDisk::allow_any_file_system) } else { disk })
     }
 
     /// The store, made where there is none, to write to.
     pub(crate) fn open(&self) -> Result<RealDisk, DiskError> {
-        RealDisk::open_or_create(&self.place.store)
+        if self.allow_fs {
+            RealDisk::open_or_create_anywhere(&self.place.store)
+        } else {
+            RealDisk::open_or_create(&self.place.store)
+        }
     }
 
     pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {
@@ -127,6 +135,18 @@ pub(crate) fn place_args(global: &Global) -> Result<PlaceArgs, Failure> {
 
 fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Whether a variable says yes; a word that is neither yes nor no is a mistake.
+fn switch(name: &str) -> Result<bool, Failure> {
+    match variable(name)?.as_deref() {
+        Some("1" | "true" | "yes") => Ok(true),
+        None | Some("0" | "false" | "no") => Ok(false),
+        Some(other) => {
+            let other = arbiter::text::shown(other, 40).to_string();
+            Err(Failure::flag(name, format!("`{other}` is neither 1 nor 0")))
+        }
+    }
 }
 
 fn variable(name: &str) -> Result<Option<String>, Failure> {

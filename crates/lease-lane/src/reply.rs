@@ -176,7 +176,8 @@ usage_from! {
 impl From<DiskError> for Failure {
     fn from(error: DiskError) -> Failure {
         let hint = error.hint().unwrap_or_else(|| format!("see what it is: ls -ld {}", error.path.display()));
-        Failure::new(Exit::Io, "io", chain_of(&error), Some(hint))
+        let kind = if error.unsuitable().is_some() { "file_system" } else { "io" };
+        Failure::new(Exit::Io, kind, chain_of(&error), Some(hint))
     }
 }
 

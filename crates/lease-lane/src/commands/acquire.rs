@@ -45,10 +45,12 @@ pub(super) fn run(
     let with_leases = args.with_leases.as_deref().map(leases_from).transpose()?.unwrap_or_default();
     let owner = request.owner.clone();
     let ask = Ask { request, policy, with_leases, dry_run: args.dry_run };
-    if ask.dry_run && context.look()?.is_none() {
-        return Ok(reply(&decided_on_nothing(&ask)));
-    }
-    let disk = context.open()?;
+    let disk = if ask.dry_run {
+        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask))) };
+        disk
+    } else {
+        context.open()?
+    };
     let mut session = context.session(&disk, owner);
     let acquired = match wait {
         Some(most) if !ask.dry_run => wait_for(&mut session, &ask, most, talk),

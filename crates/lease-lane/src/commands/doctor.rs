@@ -1,6 +1,6 @@
 //! `doctor`.
 
-use journal::disk::{Access, RealDisk};
+use journal::disk::{Access, FileSystem, Fitness, RealDisk};
 use journal::history::{self, Survey};
 use journal::record::FORMAT;
 use journal::store::{FileStore, Store};
@@ -22,6 +22,7 @@ struct Json<'a> {
     store: String,
     store_from: &'a str,
     exists: bool,
+    file_system: Option<FileSystemJson>,
     root: String,
     policy: Option<String>,
     policy_problem: Option<String>,
@@ -39,11 +40,49 @@ struct Json<'a> {
     damage: Vec<DamageJson<'a>>,
 }
 
+/// What the store lies on, or would.
+#[derive(Serialize)]
+struct FileSystemJson {
+    #[serde(rename = "type")]
+    name: String,
+    verdict: &'static str,
+    note: Option<&'static str>,
+    /// Whether the caller takes what is unsuitable.
+    allowed: bool,
+}
+
+impl FileSystemJson {
+    fn new(found: &FileSystem, allowed: bool) -> FileSystemJson {
+        FileSystemJson {
+            name: arbiter::text::shown(&found.name, 100).to_string(),
+            verdict: found.fitness.as_str(),
+            note: found.note,
+            allowed,
+        }
+    }
+
+    fn line(&self) -> String {
+        let verdict = match self.verdict {
+            verdict if verdict == Fitness::Unsuitable.as_str() && self.allowed => "UNSUITABLE, and allowed",
+            verdict if verdict == Fitness::Unsuitable.as_str() => {
+                "UNSUITABLE, nothing is written without --allow-fs"
+            }
+            verdict => verdict,
+        };
+        let note = self.note.map_or_else(String::new, |note| format!("; {note}"));
+        format!("disk     {}: {verdict}{note}\n", self.name)
+    }
+}
+
 pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
     let disk = context.look()?;
     let survey = match &disk {
         Some(disk) => history::survey(disk)?,
         None => Survey::default(),
+    };
+    let file_system = match &disk {
+        Some(disk) => disk.file_system().ok().cloned(),
+        None => RealDisk::file_system_at(&context.place.store),
     };
     let store = disk.as_ref().map(look).transpose()?.unwrap_or_default();
     let sound = survey.damage.is_empty();
@@ -60,6 +99,7 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
             StoreFrom::Fresh => "the current directory",
         },
         exists: disk.is_some(),
+        file_system: file_system.map(|found| FileSystemJson::new(&found, context.allow_fs)),
         root: context.place.root.display().to_string(),
         policy: context.place.policy.as_ref().map(|path| path.display().to_string()),
         policy_problem: context
@@ -102,6 +142,10 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     if !json.exists {
         text.push_str("         not there yet: it is made with the first record, or by `lease-lane init`\n");
     }
+    text.push_str(&json.file_system.as_ref().map_or_else(
+        || "disk     the system does not tell what the store lies on\n".to_owned(),
+        FileSystemJson::line,
+    ));
     text.push_str(&format!("root     {}\n", json.root));
     text.push_str(&format!("policy   {}\n", json.policy.as_deref().unwrap_or("none")));
     if let Some(problem) = &json.policy_problem {
@@ -117,7 +161,7 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
         json.records, json.segments, json.bytes, json.void, json.torn, json.live
     ));
     if json.poisoned {
-        text.push_str("disk     a sync failed here; the next writer starts a new segment: check the disk\n");
+        text.push_str("         a sync failed here; the next writer starts a new segment: check the disk\n");
     }
     match &json.mutex {
         Some(holder) => {
