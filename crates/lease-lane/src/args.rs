@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Leases over regions of a project, for branches, jobs and agents that work in it at the same time.
 #[derive(Debug, Parser)]
@@ -70,6 +71,14 @@ pub(crate) enum Command {
     Doctor,
     /// Bring the live leases of another tool over
     Import(Import),
+    /// Print what a shell needs to complete commands and flags
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Print a manual page (roff), or write them all
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -257,4 +266,14 @@ pub(crate) enum ImportFrom {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The command, such as `acquire` or `region overlap` [default: lease-lane itself]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// Write this page and those of its commands to DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }

@@ -4,11 +4,13 @@ mod acquire;
 mod arbitrate;
 mod check;
 mod compact;
+mod completions;
 mod doctor;
 mod holder;
 mod import;
 mod init;
 mod live;
+mod man;
 mod region;
 mod repair;
 mod replay;
@@ -50,6 +52,8 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Init => init::run(&global)?,
         Command::Doctor => doctor::run(&find()?)?,
         Command::Import(args) => import::run(&find()?, args.from, talk)?,
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man(args) => man::run(&args)?,
     };
     Ok(Ended::Replied(reply))
 }

@@ -105,6 +105,11 @@ impl Failure {
         }
     }
 
+    /// The system did not let us write what the caller wanted written.
+    pub(crate) fn io(message: impl Into<String>, hint: &str) -> Failure {
+        Failure::new(Exit::Io, "io", message.into(), Some(hint.into()))
+    }
+
     /// Writing the answer failed.
     pub(crate) fn output(error: &std::io::Error) -> Failure {
         Failure::new(Exit::Io, "io", format!("could not write the answer: {error}"), None)
