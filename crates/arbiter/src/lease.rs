@@ -69,6 +69,15 @@ pub struct Halted {
     pub handle: String,
     /// When it was recorded.
     pub at: Timestamp,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<OwnerName>,
+    /// The command with which it shall be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Note>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
 }
 
 /// Whether a lease still stands against a request that needs its place.

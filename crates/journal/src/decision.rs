@@ -24,6 +24,7 @@ pub fn records(verdict: &Verdict, request: &Request, evidence: Evidence, live: &
                     fence: lease.fence,
                     why: gone.why,
                     by: request.owner.clone(),
+                    forced: None,
                     clock: evidence.clock.clone(),
                     observed: evidence.observed.iter().find(|seen| seen.lease == gone.lease).cloned(),
                 })));

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use arbiter::decide::{Question, arbitrate};
-use arbiter::lease::{Lease, LiveSet};
+use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::policy::Policy;
 use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
@@ -278,6 +278,8 @@ pub struct Redecider {
     evicted: Vec<Lease>,
     /// How many decisions were made again.
     pub decisions: u64,
+    /// How many of them were an operator's: the evidence is judged again, the will is not.
+    pub forced: u64,
     /// Those that came out differently.
     pub differences: Vec<Difference>,
 }
@@ -322,8 +324,13 @@ impl Redecider {
         let Some(lease) = before.live.get(body.lease) else { return };
         let alive = body.observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
         let grace = before.policy.grace_of(lease);
-        let decided = lease.standing(alive, grace, record.ts, &body.clock);
-        self.compare(record.seq, body.why.as_str().into(), decided.as_str().into());
+        let standing = lease.standing(alive, grace, record.ts, &body.clock);
+        let decided = match (standing, &body.forced) {
+            (Standing::Held, None) => "held, and so not to be evicted",
+            _ => standing.as_str(),
+        };
+        self.forced += u64::from(body.forced.is_some());
+        self.compare(record.seq, body.why.as_str().into(), decided.into());
         self.evicted.push(lease.clone());
     }
 

@@ -48,7 +48,7 @@ pub enum Op {
     Halt(Box<Halt>),
     /// Somebody said that a run is coming.
     Spawn(Box<Spawn>),
-    /// A lease that no longer stood was ended by one who needed its place.
+    /// A lease was ended by somebody else: it no longer stood, or an operator insisted.
     Scavenge(Box<Scavenge>),
     /// The policy changed.
     Policy(Box<PolicyChange>),
@@ -166,6 +166,14 @@ pub struct Counters {
     pub forced: u64,
     /// Losses accepted.
     pub repairs: u64,
+    /// Leases that an operator ended although they may have stood. Absent while there was none, as in the first journals.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forces: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A verdict that a caller may ask for again by the name it gave its request (feature C16).
@@ -192,9 +200,15 @@ pub struct Ended {
     pub lane: LaneName,
     /// Its last holder.
     pub owner: OwnerName,
-    /// Why it was ended; none when it was given back.
+    /// How it stood when somebody else ended it; none when it was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evicted: Option<Standing>,
+    /// Who ended it, where that was somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<OwnerName>,
+    /// Why an operator ended it although it may have stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Note>,
     /// The record that ended it.
     pub at: Seq,
 }
@@ -395,7 +409,7 @@ pub struct Spawn {
     pub why: Option<Note>,
 }
 
-/// SCAVENGE: an eviction with its evidence.
+/// SCAVENGE: an eviction with its evidence, or the end that an operator forced, with what was seen of the holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scavenge {
     /// Its lane, for those who search.
@@ -406,10 +420,13 @@ pub struct Scavenge {
     pub lease: LeaseId,
     /// The fence of its holder.
     pub fence: Fence,
-    /// Why it no longer stood.
+    /// Why it no longer stood; that it was held, only where it was forced.
     pub why: Standing,
-    /// Who needed its place.
+    /// Who needed its place, or insisted.
     pub by: OwnerName,
+    /// Why an operator insisted on its end although it may have stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Note>,
     /// The boot-time clock of the one who looked.
     pub clock: ClockReading,
     /// What was seen of its processes.

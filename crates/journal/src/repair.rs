@@ -26,7 +26,7 @@ use crate::mark::Mark;
 use crate::record::{self, Op, Record, Release, Repair};
 use crate::scan::leading_record;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
-use crate::state::{State, attach};
+use crate::state::{State, attach, halt};
 use crate::store::{Appended, FileStore, Store, Writing};
 use crate::{Damage, DamageClass, JournalError};
 
@@ -394,6 +394,7 @@ impl Salvage {
                     attach(&mut lease.processes, &body.processes);
                 });
             }
+            Op::Halt(body) => halt(live, body, record.ts),
             Op::Policy(body) => {
                 self.state.policy = body.policy.clone();
                 self.policy = body.policy.clone();

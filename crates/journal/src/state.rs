@@ -14,7 +14,9 @@ use arbiter::time::Timestamp;
 use arbiter::verdict::Verdict;
 use serde_json::{Map, Value};
 
-use crate::record::{Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, KeptLease, Op, Record, Refuse};
+use crate::record::{
+    Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, Halt, KeptLease, Op, Record, Refuse,
+};
 
 /// How many answers are kept for requests that may be repeated; those of live leases are kept beyond that.
 pub const ANSWERS_MAX: usize = 128;
@@ -96,7 +98,7 @@ impl State {
                 self.answer(request, seq, || Verdict::Refuse(verdict.clone()));
             }
             Op::Release(body) => {
-                self.end(body.lease, body.fence, None, seq)?;
+                self.end(body.lease, body.fence, seq, |_| {})?;
                 if body.withdrawn {
                     // Its grant was never reported, so it must not be found as the answer to a repeated request.
                     self.answered.retain(|answer| LeaseId::from(answer.at) != body.lease);
@@ -104,8 +106,13 @@ impl State {
                 self.counters.releases += 1;
             }
             Op::Scavenge(body) => {
-                self.end(body.lease, body.fence, Some(body.why), seq)?;
+                self.end(body.lease, body.fence, seq, |ended| {
+                    ended.evicted = Some(body.why);
+                    ended.by = Some(body.by.clone());
+                    ended.forced.clone_from(&body.forced);
+                })?;
                 match body.why {
+                    _ if body.forced.is_some() => self.counters.forces += 1,
                     Standing::Dead => self.counters.dead += 1,
                     Standing::Expired | Standing::Held => self.counters.expired += 1,
                 }
@@ -129,12 +136,7 @@ impl State {
             }
             Op::Halt(body) => {
                 self.counters.halts += 1;
-                let by_lane =
-                    || body.lane.as_ref().and_then(|lane| self.live.in_lane(lane)).map(|lease| lease.lease);
-                if let Some(id) = body.lease.or_else(by_lane) {
-                    let halted = Halted { handle: body.handle.as_str().into(), at: ts };
-                    self.live.update(id, |lease| lease.halted = Some(halted));
-                }
+                halt(&mut self.live, body, ts);
             }
             Op::Spawn(_) => self.counters.spawns += 1,
             Op::Policy(body) => self.policy = body.policy.clone(),
@@ -165,12 +167,21 @@ impl State {
         Ok(())
     }
 
-    fn end(&mut self, id: LeaseId, fence: Fence, evicted: Option<Standing>, at: Seq) -> Result<(), String> {
+    fn end(
+        &mut self,
+        id: LeaseId,
+        fence: Fence,
+        at: Seq,
+        how: impl FnOnce(&mut Ended),
+    ) -> Result<(), String> {
         self.known(id, fence)?;
         if let Some(lease) = self.live.remove(id) {
             self.extra.remove(&id);
             let Lease { lane, owner, .. } = lease;
-            self.ended.push_back(Ended { lease: id, fence, lane, owner, evicted, at });
+            let mut ended =
+                Ended { lease: id, fence, lane, owner, evicted: None, by: None, forced: None, at };
+            how(&mut ended);
+            self.ended.push_back(ended);
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }
@@ -238,7 +249,22 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
     }
 }
 
-pub(crate) fn attach(processes: &mut Vec<ProcessIdentity>, more: &[ProcessIdentity]) {
+/// Lets the lease that a stop decision concerns show it, if it lives.
+pub(crate) fn halt(live: &mut LiveSet, body: &Halt, at: Timestamp) {
+    let in_lane = || body.lane.as_ref().and_then(|lane| live.in_lane(lane)).map(|lease| lease.lease);
+    let Some(id) = body.lease.or_else(in_lane) else { return };
+    let halted = Halted {
+        handle: body.handle.as_str().into(),
+        at,
+        by: Some(body.owner.clone()),
+        command: body.command.clone(),
+        why: body.why.clone(),
+    };
+    live.update(id, |lease| lease.halted = Some(halted));
+}
+
+/// Adds processes to those of a lease, each once, as long as there is room ([`PROCESSES_MAX`]).
+pub fn attach(processes: &mut Vec<ProcessIdentity>, more: &[ProcessIdentity]) {
     for process in more {
         if !processes.contains(process) && processes.len() < PROCESSES_MAX {
             processes.push(process.clone());

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity};
-use arbiter::lease::Lease;
+use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::Seq;
@@ -15,7 +15,7 @@ use arbiter::time::Span;
 use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
 use journal::disk::Access;
 use journal::history::{Keep, Redecider, prune, survey, walk};
-use journal::record::{Adopt, Halt, Op, PolicyChange};
+use journal::record::{Adopt, Halt, Op, PolicyChange, Record, Scavenge};
 use journal::segment::{self, Segment};
 use journal::state::{ANSWERS_MAX, State};
 use journal::store::{Appended, FileStore, Store};
@@ -32,7 +32,7 @@ fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
         let at = rng.below(state.live.len().max(1));
         state.live.iter().nth(at).cloned()
     };
-    match (rng.below(12), some_lease(rng)) {
+    match (rng.below(14), some_lease(rng)) {
         (0, Some(lease)) => vec![release_of(&lease)],
         (1, Some(lease)) => vec![heartbeat_of(&lease, n)],
         (2, Some(lease)) => vec![Op::Adopt(Box::new(Adopt {
@@ -53,6 +53,10 @@ fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
             why: None,
         }))],
         (4, _) => vec![common::spawn("coming"), Op::Unknown("NEWER".into())],
+        (6, Some(lease)) => {
+            let alive = [Liveness::Yes, Liveness::No, Liveness::Unknown][rng.below(3)];
+            vec![unlock_of(state, &lease, n, alive)]
+        }
         (5, _) => {
             let ttl = Span::from_s(10 + rng.below(50) as u64);
             let policy = Policy { ttl: Some(ttl), grace: Some(Span::from_s(3)), ..Policy::default() };
@@ -82,6 +86,23 @@ fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
     }
 }
 
+/// Ends a lease as an operator does: by force where it stands.
+fn unlock_of(state: &State, lease: &Lease, n: u64, alive: Liveness) -> Op {
+    let why = lease.standing(alive, state.policy.grace_of(lease), time(n), &clock(n));
+    let forced = (why == Standing::Held).then(|| Note::new("it is in my way").expect("text"));
+    Op::Scavenge(Box::new(Scavenge {
+        lane: lease.lane.clone(),
+        owner: lease.owner.clone(),
+        lease: lease.lease,
+        fence: lease.fence,
+        why,
+        by: owner("eve"),
+        forced,
+        clock: clock(n),
+        observed: Some(Observation { lease: lease.lease, alive, processes: Vec::new() }),
+    }))
+}
+
 /// Every record of a store decided again, and the state they amount to.
 fn replay(disk: &MemDisk) -> (State, Redecider) {
     let mut again = Redecider::default();
@@ -94,7 +115,7 @@ fn replay(disk: &MemDisk) -> (State, Redecider) {
 
 #[test]
 fn a_random_life_comes_out_the_same_through_compaction_and_pruning_and_is_decided_again_the_same() {
-    let mut decisions = 0;
+    let (mut decisions, mut forced) = (0, 0);
     for seed in 0..40 {
         let mut rng = Rng::new(seed);
         let disk = MemDisk::new();
@@ -130,12 +151,15 @@ fn a_random_life_comes_out_the_same_through_compaction_and_pruning_and_is_decide
         assert_eq!(replayed, present, "seed {seed}");
         assert_eq!(again.differences, [], "seed {seed}");
         decisions += again.decisions;
+        assert_eq!(again.forced, present.counters.forces, "seed {seed}");
+        forced += again.forced;
         prune(&disk.process(), Keep::None, time(100)).expect("sound");
         let (replayed, again) = replay(&disk);
         assert_eq!((replayed, again.differences), (present, Vec::new()), "seed {seed}: pruned");
         assert_eq!(survey(&disk.process()).expect("the disk works").damage, [], "seed {seed}");
     }
     assert!(decisions > 500, "{decisions} decisions were made again");
+    assert!(forced > 20, "{forced} of them were forced");
 }
 
 /// Lines whose checksums and predecessors are made right again, from the first on.
@@ -228,9 +252,7 @@ fn the_answer_to_a_request_is_kept_while_its_lease_lives_and_lately_after() {
         asked.request_id = RequestId::new(id).ok();
         let (_, ops) = decide(state, &asked, Evidence::at(clock(1)), time(1));
         let op = ops.into_iter().next_back().expect("a verdict");
-        state
-            .apply(&journal::record::Record { seq: common::seq(n), ts: time(1), nonce: n, op })
-            .expect("legal");
+        state.apply(&Record { seq: common::seq(n), ts: time(1), nonce: n, op }).expect("legal");
     };
     let id = |text: &str| RequestId::new(text).expect("text");
     for k in 0..ANSWERS_MAX + 20 {
@@ -254,7 +276,7 @@ fn the_answer_to_a_request_is_kept_while_its_lease_lives_and_lately_after() {
 fn a_record_that_cannot_have_happened_leaves_the_state_as_it_was() {
     let mut state = State::default();
     let (_, grant) = decide(&state, &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
-    let record = |n, op| journal::record::Record { seq: common::seq(n), ts: time(1), nonce: n, op };
+    let record = |n, op| Record { seq: common::seq(n), ts: time(1), nonce: n, op };
     state.apply(&record(2, grant[0].clone())).expect("legal");
     let lease = state.live.in_lane(&lane("api")).expect("it lives").clone();
     let mut stranger = lease.clone();
@@ -294,4 +316,140 @@ fn a_checkpoint_of_another_minor_version_is_taken_at_its_word_and_one_of_ours_is
     let (seal, _) = common::lines_after(head, 2, &[Op::Checkpoint(Box::new(repaired))]);
     let told = Segment::read(Seq::FIRST, [root.as_str(), &first.concat(), &seal[0]].concat().as_bytes());
     assert!(told.is_err(), "the excuse of a repair holds for a root alone");
+}
+
+/// A state in which ann holds `src/**` since the first second, bound to a process.
+fn held_by_ann() -> (State, Lease) {
+    let mut state = State::default();
+    let mut asked = request("ann", "api", &["src/**"]);
+    asked.processes = vec![process(1)];
+    let (_, grant) = decide(&state, &asked, Evidence::at(clock(1)), time(1));
+    take(&mut state, 2, grant[0].clone());
+    let lease = state.live.in_lane(&lane("api")).expect("it lives").clone();
+    (state, lease)
+}
+
+fn take(state: &mut State, n: u64, op: Op) {
+    state.apply(&Record { seq: common::seq(n), ts: time(n), nonce: n, op }).expect("legal");
+}
+
+#[test]
+fn who_ended_a_lease_by_force_and_why_outlives_a_checkpoint() {
+    let (mut state, lease) = held_by_ann();
+    let op = unlock_of(&state, &lease, 3, Liveness::Yes);
+    take(&mut state, 3, op);
+    assert!(state.live.is_empty());
+    assert_eq!((state.counters.forces, state.counters.expired, state.counters.dead), (1, 0, 0));
+    let again = State::restore(state.checkpoint(true)).expect("sound");
+    assert_eq!(again, state);
+    let ended = again.ended_lately().next().expect("it ended");
+    assert_eq!((ended.lease, ended.evicted), (lease.lease, Some(Standing::Held)));
+    assert_eq!(ended.by, Some(owner("eve")));
+    assert_eq!(ended.forced.as_ref().map(Note::as_str), Some("it is in my way"));
+
+    // Where it no longer stood, nobody had to insist.
+    let (mut state, lease) = held_by_ann();
+    let op = unlock_of(&state, &lease, 3, Liveness::No);
+    take(&mut state, 3, op);
+    assert_eq!((state.counters.forces, state.counters.dead), (0, 1));
+    let ended = state.ended_lately().next().expect("it ended");
+    assert_eq!((ended.evicted, &ended.forced), (Some(Standing::Dead), &None));
+}
+
+#[test]
+fn a_checkpoint_from_before_force_was_counted_is_read() {
+    let (state, _) = held_by_ann();
+    let checkpoint = serde_json::to_value(state.checkpoint(true)).expect("it has JSON");
+    assert_eq!(checkpoint["counters"].get("forces"), None, "so that the first journals keep their bytes");
+    let old = serde_json::from_value(checkpoint).expect("a checkpoint");
+    assert_eq!(State::restore(old), Ok(state));
+}
+
+#[test]
+fn a_stop_decision_concerns_what_lives_then_and_outlives_a_checkpoint_and_an_adoption() {
+    let halt = |lane_name: Option<&str>, lease| {
+        Op::Halt(Box::new(Halt {
+            handle: Note::new("run-7").expect("text"),
+            owner: owner("eve"),
+            lane: lane_name.map(lane),
+            lease,
+            command: Note::new("kill 7").ok(),
+            why: Note::new("stuck").ok(),
+        }))
+    };
+    let (unhalted, lease) = held_by_ann();
+    for (op, concerns) in [
+        (halt(None, Some(lease.lease)), true),
+        (halt(Some("API"), None), true),
+        (halt(None, None), false),
+        (halt(Some("web"), None), false),
+        (halt(None, Some(arbiter::seq::LeaseId::from(common::seq(99)))), false),
+    ] {
+        let mut state = unhalted.clone();
+        take(&mut state, 3, op.clone());
+        assert_eq!(state.counters.halts, 1);
+        let mut state = State::restore(state.checkpoint(true)).expect("sound");
+        let adopted = Op::Adopt(Box::new(Adopt {
+            lane: lane("api"),
+            owner: owner("dan"),
+            from: owner("ann"),
+            lease: lease.lease,
+            fence: lease.fence,
+            clock: clock(4),
+            processes: Vec::new(),
+        }));
+        take(&mut state, 4, adopted);
+        let held = state.live.get(lease.lease).expect("it lives").clone();
+        assert_eq!((held.fence.get(), held.owner.as_str(), held.processes.len()), (4, "dan", 1));
+        let said = held.halted.as_ref().map(|halted| {
+            let text = |note: &Option<Note>| note.as_ref().map(|note| note.as_str().to_owned());
+            (halted.handle.clone(), halted.at, halted.by.clone(), text(&halted.command), text(&halted.why))
+        });
+        let all = ("run-7".into(), time(3), Some(owner("eve")), Some("kill 7".into()), Some("stuck".into()));
+        assert_eq!(said, concerns.then_some(all), "{op:?}");
+
+        // The next one in the lane is another run.
+        take(&mut state, 5, release_of(&held));
+        let (_, grant) = decide(&state, &request("bob", "api", &["src/**"]), Evidence::at(clock(6)), time(6));
+        take(&mut state, 6, grant[0].clone());
+        assert_eq!(state.live.in_lane(&lane("api")).expect("it lives").halted, None);
+    }
+}
+
+/// Feature A15 for evictions: what was seen decides again, and what an operator insisted on says so.
+#[test]
+fn an_eviction_is_judged_again_by_what_was_seen() {
+    // (what was seen, at which second, what the record says, whether it says that it was forced, whether it differs)
+    let cases = [
+        (Liveness::No, 3, Standing::Dead, false, None),
+        (Liveness::Unknown, 9_000, Standing::Expired, false, None),
+        (Liveness::Yes, 3, Standing::Held, true, None),
+        (Liveness::Yes, 9_000, Standing::Held, true, None),
+        (Liveness::Yes, 3, Standing::Held, false, Some("held, and so not to be evicted")),
+        (Liveness::Unknown, 3, Standing::Dead, false, Some("held, and so not to be evicted")),
+        (Liveness::Yes, 9_000, Standing::Expired, false, Some("held, and so not to be evicted")),
+        (Liveness::No, 9_000, Standing::Expired, false, Some("dead")),
+        (Liveness::Unknown, 9_000, Standing::Held, true, Some("expired")),
+        (Liveness::Unknown, 3, Standing::Expired, true, Some("held")),
+    ];
+    for (alive, at, why, forced, differs) in cases {
+        let disk = MemDisk::new();
+        let mut store = FileStore::new(disk.process(), Access::Append);
+        let mut asked = request("ann", "api", &["src/**"]);
+        asked.processes = vec![process(1)];
+        let state = store.prepare(writing(1)).expect("sound").clone();
+        let (_, grant) = decide(&state, &asked, Evidence::at(clock(1)), time(1));
+        store.append_if(writing(1), &grant).expect("sound");
+        let state = store.prepare(writing(at)).expect("sound").clone();
+        let lease = state.live.in_lane(&lane("api")).expect("it lives");
+        let Op::Scavenge(mut body) = unlock_of(&state, lease, at, alive) else { panic!("an eviction") };
+        body.why = why;
+        body.forced = forced.then(|| Note::new("so be it").expect("text"));
+        store.append_if(writing(at), &[Op::Scavenge(body)]).expect("sound");
+        let (_, again) = replay(&disk);
+        let case = format!("{alive:?} at {at}, recorded as {why:?}, forced: {forced}");
+        let found: Vec<&str> = again.differences.iter().map(|found| found.decided.as_str()).collect();
+        assert_eq!(found, Vec::from_iter(differs), "{case}");
+        assert_eq!((again.decisions, again.forced), (2, u64::from(forced)), "{case}");
+    }
 }

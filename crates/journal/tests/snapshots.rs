@@ -119,8 +119,23 @@ fn the_line_of_every_record() {
                 fence,
                 why: Standing::Dead,
                 by: owner("bob"),
+                forced: None,
                 clock: clock(9),
                 observed: evidence.observed.first().cloned(),
+            })),
+        ),
+        (
+            "scavenge, forced",
+            Op::Scavenge(Box::new(Scavenge {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                why: Standing::Held,
+                by: owner("bob"),
+                forced: Note::new("ann is on holiday").ok(),
+                clock: clock(9),
+                observed: None,
             })),
         ),
         (
