@@ -215,6 +215,9 @@ fn conflicting(claim: &Claim, hits: &[Hit<'_>], question: Question<'_>) -> Refus
             since: hit.lease.acquired_at,
             expires_at: hit.lease.expires_at(),
             alive: hit.alive,
+            run_id: hit.lease.run_id.clone(),
+            why: hit.lease.why.clone(),
+            labels: hit.lease.labels.clone(),
         })
         .collect();
     // The first lease that holds is the one named; one in the same lane goes before the others.

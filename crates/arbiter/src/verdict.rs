@@ -9,6 +9,7 @@ use crate::evidence::Liveness;
 use crate::lease::Standing;
 use crate::name::{LaneName, OwnerName};
 use crate::region::Region;
+use crate::request::{Labels, Note, RunId};
 use crate::seq::LeaseId;
 use crate::time::{Span, Timestamp};
 
@@ -128,6 +129,29 @@ pub struct Conflict {
     pub expires_at: Timestamp,
     /// What was seen of its processes.
     pub alive: Liveness,
+    /// The run it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Why its holder asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Note>,
+    /// Labels of its holder's making.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+impl Verdict {
+    /// The verdict as it was worded at first: a refusal did not tell how the leases in the way are labelled.
+    #[must_use]
+    pub fn without_labels(mut self) -> Verdict {
+        if let Verdict::Refuse(refusal) = &mut self {
+            for conflict in &mut refusal.conflicts {
+                (conflict.run_id, conflict.why) = (None, None);
+                conflict.labels.clear();
+            }
+        }
+        self
+    }
 }
 
 /// What a lease does with a path.

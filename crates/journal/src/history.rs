@@ -9,6 +9,7 @@ use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::policy::Policy;
 use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
+use arbiter::verdict::Verdict;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -312,8 +313,14 @@ impl Redecider {
         };
         let policy = &event.before.policy;
         let verdict = arbitrate(Question { request, live, policy, evidence, now: record.ts });
-        let decided = serde_json::to_string(&verdict).unwrap_or_default();
+        let text = |verdict: &Verdict| serde_json::to_string(verdict).unwrap_or_default();
+        let mut decided = text(&verdict);
         let recorded = recorded_verdict(event.text).unwrap_or_default();
+        if decided != recorded {
+            // The first journals word refusals in the first way.
+            let at_first = text(&verdict.without_labels());
+            decided = if at_first == recorded { at_first } else { decided };
+        }
         self.compare(record.seq, recorded, decided);
         // A write may hold several decisions; what was evicted for one is gone for the next.
         self.evicted.clear();

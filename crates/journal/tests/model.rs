@@ -12,6 +12,7 @@ use arbiter::policy::Policy;
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::Seq;
 use arbiter::time::Span;
+use arbiter::verdict::Verdict;
 use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
 use journal::disk::Access;
 use journal::history::{Keep, Redecider, prune, survey, walk};
@@ -451,5 +452,37 @@ fn an_eviction_is_judged_again_by_what_was_seen() {
         let found: Vec<&str> = again.differences.iter().map(|found| found.decided.as_str()).collect();
         assert_eq!(found, Vec::from_iter(differs), "{case}");
         assert_eq!((again.decisions, again.forced), (2, u64::from(forced)), "{case}");
+    }
+}
+
+/// The first journals did not tell in a refusal how the leases in the way are labelled. That is no difference.
+#[test]
+fn a_refusal_in_the_first_wording_is_decided_again_the_same() {
+    for (wording, same) in [("today's", true), ("the first", true), ("neither", false)] {
+        let disk = MemDisk::new();
+        let mut store = FileStore::new(disk.process(), Access::Append);
+        let mut asked = request("ann", "api", &["src/**"]);
+        asked.why = Note::new("a new endpoint").ok();
+        asked.labels = serde_json::from_value(serde_json::json!({"team": "core"})).expect("labels");
+        let state = store.prepare(writing(1)).expect("sound").clone();
+        let (_, grant) = decide(&state, &asked, Evidence::at(clock(1)), time(1));
+        store.append_if(writing(1), &grant).expect("sound");
+        let state = store.prepare(writing(2)).expect("sound").clone();
+        let (verdict, ops) =
+            decide(&state, &request("bob", "web", &["src/x"]), Evidence::at(clock(2)), time(2));
+        let Verdict::Refuse(told) = &verdict else { panic!("ann has it") };
+        assert_eq!((&told.conflicts[0].why, told.conflicts[0].labels.len()), (&asked.why, 1));
+        let Op::Refuse(mut refuse) = ops[0].clone() else { panic!("a refusal") };
+        match wording {
+            "the first" => {
+                let Verdict::Refuse(first) = verdict.clone().without_labels() else { panic!("a refusal") };
+                assert_ne!(first, *told);
+                refuse.verdict = first;
+            }
+            "neither" => refuse.verdict.conflicts[0].labels.clear(),
+            _ => {}
+        }
+        store.append_if(writing(2), &[Op::Refuse(refuse)]).expect("sound");
+        assert_eq!(replay(&disk).1.differences.is_empty(), same, "{wording}");
     }
 }

@@ -8,7 +8,7 @@ use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
 use arbiter::region::Region;
-use arbiter::request::Request;
+use arbiter::request::{Labels, Note, Request, RunId};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::text::escaped_json;
 use arbiter::time::{Span, Timestamp};
@@ -47,6 +47,10 @@ struct Live {
     ttl: Option<Span>,
     alive: Option<Liveness>,
     processes: Option<Vec<arbiter::evidence::ProcessIdentity>>,
+    run_id: Option<RunId>,
+    why: Option<Note>,
+    #[serde(default)]
+    labels: Labels,
 }
 
 pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -129,9 +133,9 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         ttl,
         processes: one.processes.unwrap_or_default(),
         halted: None,
-        run_id: None,
-        why: None,
-        labels: arbiter::request::Labels::new(),
+        run_id: one.run_id,
+        why: one.why,
+        labels: one.labels,
         request_id: None,
     }
 }
