@@ -1,16 +1,19 @@
-//! An eviction and whatever else can be done with the same lease, one inside the other at each disk call: what came
-//! second never counts beside what came first (safety.md, step S1.8).
+//! An eviction, an adoption or an operator's unlock, and whatever else can be done with the same lease, one inside the
+//! other at each disk call: what came second never counts beside what came first (safety.md, step S1.8).
 
 mod common;
 
 use std::sync::{Arc, Mutex};
 
+use arbiter::evidence::Liveness;
+use arbiter::lease::Standing;
+use arbiter::request::Note;
 use arbiter::seq::{LeaseId, Seq};
 use common::script::scripted;
-use common::{Client, Told, heartbeat_of, load, release_of, writing};
+use common::{Client, Told, clock, heartbeat_of, load, owner, release_of, time, writing};
 use journal::disk::Disk;
 use journal::history::{Redecider, survey, walk};
-use journal::record::Op;
+use journal::record::{Adopt, Op, Scavenge};
 use journal::store::{Appended, Store};
 use testkit::disk::{Keep, MemDisk};
 
@@ -23,9 +26,38 @@ enum Act {
     Evict(&'static str),
     Beat,
     Release,
+    /// Somebody takes it over from ann.
+    Adopt(&'static str),
+    /// An operator ends it, by force where it stands.
+    Unlock,
 }
 
-const ACTS: [Act; 4] = [Act::Evict("eve"), Act::Evict("bob"), Act::Beat, Act::Release];
+const ACTS: [Act; 7] = [
+    Act::Evict("eve"),
+    Act::Evict("bob"),
+    Act::Beat,
+    Act::Release,
+    Act::Adopt("dan"),
+    Act::Adopt("fay"),
+    Act::Unlock,
+];
+
+impl Act {
+    fn is_the_holders(self) -> bool {
+        matches!(self, Act::Beat | Act::Release)
+    }
+
+    /// As it stands on record.
+    fn word(self) -> &'static str {
+        match self {
+            Act::Evict(_) => "taken",
+            Act::Beat => "beaten",
+            Act::Release => "released",
+            Act::Adopt(_) => "adopted",
+            Act::Unlock => "unlocked",
+        }
+    }
+}
 
 /// A store in which ann holds `src/**`, and has not been heard of for long; her lease.
 fn store() -> (MemDisk, LeaseId) {
@@ -38,17 +70,43 @@ fn store() -> (MemDisk, LeaseId) {
 
 /// One attempt, as the shell makes it: `Refused` when the lease is no longer there to be used.
 fn attempt(disk: impl Disk, act: Act, lease: LeaseId, n: u64) -> Told {
-    let change = match act {
-        Act::Evict(who) => {
-            return Client::new(disk, who).acquire(LATE + n, who, &["src/x", "src/y/**"]).expect("sound");
-        }
-        Act::Beat => heartbeat_of,
-        Act::Release => |lease: &_, _| release_of(lease),
-    };
+    if let Act::Evict(who) = act {
+        return Client::new(disk, who).acquire(LATE + n, who, &["src/x", "src/y/**"]).expect("sound");
+    }
     let mut ann = Client::new(disk, "ann");
     let state = ann.store.prepare(writing(LATE + n)).expect("sound");
     let Some(held) = state.live.get(lease) else { return Told::Refused };
-    let op = change(held, LATE + n);
+    if held.owner.as_str() != "ann" && act != Act::Unlock {
+        return Told::Refused;
+    }
+    let op = match act {
+        Act::Evict(_) | Act::Beat => heartbeat_of(held, LATE + n),
+        Act::Release => release_of(held),
+        Act::Adopt(heir) => Op::Adopt(Box::new(Adopt {
+            lane: held.lane.clone(),
+            owner: owner(heir),
+            from: held.owner.clone(),
+            lease,
+            fence: held.fence,
+            clock: clock(LATE + n),
+            processes: Vec::new(),
+        })),
+        Act::Unlock => {
+            let grace = state.policy.grace_of(held);
+            let why = held.standing(Liveness::Unknown, grace, time(LATE + n), &clock(LATE + n));
+            Op::Scavenge(Box::new(Scavenge {
+                lane: held.lane.clone(),
+                owner: held.owner.clone(),
+                lease,
+                fence: held.fence,
+                why,
+                by: owner("warden"),
+                forced: (why == Standing::Held).then(|| Note::new("so be it").expect("text")),
+                clock: clock(LATE + n),
+                observed: None,
+            }))
+        }
+    };
     match ann.store.append_if(writing(LATE + n), &[op]).expect("sound") {
         Appended::Conflict => Told::Lost,
         Appended::Valid { head, .. } => {
@@ -65,7 +123,10 @@ fn fate(disk: &MemDisk, lease: LeaseId) -> Vec<(Seq, &'static str)> {
         redecider.take(event);
         let seq = event.record.seq;
         match &event.record.op {
-            Op::Scavenge(body) if body.lease == lease => fate.push((seq, "evicted")),
+            Op::Scavenge(body) if body.lease == lease => {
+                fate.push((seq, if body.by.as_str() == "warden" { "unlocked" } else { "evicted" }));
+            }
+            Op::Adopt(body) if body.lease == lease => fate.push((seq, "adopted")),
             Op::Release(body) if body.lease == lease => fate.push((seq, "released")),
             Op::Heartbeat(body) if body.lease == lease => fate.push((seq, "beaten")),
             Op::Acquire(_) if seq.get() > lease.get() => fate.push((seq, "taken")),
@@ -79,10 +140,10 @@ fn fate(disk: &MemDisk, lease: LeaseId) -> Vec<(Seq, &'static str)> {
 }
 
 #[test]
-fn an_eviction_and_a_beat_a_release_or_another_eviction_of_the_same_lease_never_both_count() {
+fn an_eviction_an_adoption_or_an_unlock_and_whatever_overtakes_it_never_both_count() {
     let (whole, lease) = store();
     for (first, second) in ACTS.iter().flat_map(|first| ACTS.iter().map(move |second| (*first, *second))) {
-        if first == second || !matches!((first, second), (Act::Evict(_), _) | (_, Act::Evict(_))) {
+        if first == second || (first.is_the_holders() && second.is_the_holders()) {
             continue;
         }
         let calls = {
@@ -110,25 +171,26 @@ fn an_eviction_and_a_beat_a_release_or_another_eviction_of_the_same_lease_never_
             // Every yes is on record and nothing else is; an eviction and its grant are one write.
             for (act, told) in &told {
                 let Told::Granted(seq) = told else { continue };
-                let what = match act {
-                    Act::Evict(_) => "taken",
-                    Act::Beat => "beaten",
-                    Act::Release => "released",
-                };
-                assert!(fate.contains(&(*seq, what)), "{at}: {told:?}: {fate:?}");
+                assert!(fate.contains(&(*seq, act.word())), "{at}: {told:?}: {fate:?}");
             }
             let many = |what: &str| fate.iter().filter(|(_, is)| *is == what).count();
-            let yes = |is: fn(&Act) -> bool| {
-                told.iter().filter(|(act, told)| is(act) && matches!(told, Told::Granted(_))).count()
-            };
-            assert_eq!(many("taken"), yes(|act| matches!(act, Act::Evict(_))), "{at}: {fate:?}");
-            assert_eq!(many("beaten"), yes(|act| *act == Act::Beat), "{at}: {fate:?}");
-            assert_eq!(many("released"), yes(|act| *act == Act::Release), "{at}: {fate:?}");
-            assert!(many("evicted") + many("released") <= 1, "{at}: it ended twice: {fate:?}");
+            for word in ACTS.map(Act::word) {
+                let yes = |(act, told): &&(Act, Told)| act.word() == word && matches!(told, Told::Granted(_));
+                assert_eq!(many(word), told.iter().filter(yes).count(), "{at}: {word}: {fate:?}");
+            }
+            assert!(
+                many("evicted") + many("released") + many("unlocked") <= 1,
+                "{at}: it ended twice: {fate:?}"
+            );
             assert!(many("taken") <= 1, "{at}: two have its place: {fate:?}");
-            let ended = fate.iter().position(|(_, is)| matches!(*is, "evicted" | "released"));
-            let beaten = fate.iter().position(|(_, is)| *is == "beaten");
-            assert!(beaten.is_none() || ended.is_none(), "{at}: evicted beside a beat: {fate:?}");
+            assert!(many("adopted") <= 1, "{at}: two have it from one: {fate:?}");
+            let place = |what: &str| fate.iter().position(|(_, is)| *is == what);
+            let heard_of = place("beaten").or(place("adopted"));
+            assert!(heard_of.is_none() || place("evicted").is_none(), "{at}: evicted all the same: {fate:?}");
+            let last_of_anns = place("beaten").max(place("released"));
+            if let (Some(adopted), Some(anns)) = (place("adopted"), last_of_anns) {
+                assert!(anns < adopted, "{at}: who had it goes on: {fate:?}");
+            }
             // One of them came first and had its way.
             assert!(told.iter().any(|(_, told)| matches!(told, Told::Granted(_))), "{at}: {told:?}");
             let state = load(disk.process()).expect("sound");
