@@ -47,6 +47,14 @@ pub(crate) enum Command {
     Release(Held),
     /// Say that the holder is still there
     Heartbeat(Heartbeat),
+    /// Take a live lease over from its holder
+    Adopt(Adopt),
+    /// End somebody's lease that no longer stands, or any by force
+    Unlock(Unlock),
+    /// Put on record that a run shall stop; nothing is signalled
+    Halt(Halt),
+    /// Put on record that a run is coming; nothing is granted or blocked
+    Spawn(Spawn),
     /// List the live leases
     Live,
     /// Tell whether paths lie in a live lease of the owner
@@ -150,6 +158,68 @@ pub(crate) struct Heartbeat {
     /// Write nothing if the last beat is younger than DUR
     #[arg(long, value_name = "DUR")]
     pub(crate) coalesce: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    #[command(flatten)]
+    pub(crate) held: Held,
+    /// Only if it is held by OWNER until now
+    #[arg(long, value_name = "OWNER", required = true)]
+    pub(crate) from: String,
+    /// Attach process PID, or the process that calls (`parent`), beside those that are there
+    #[arg(long, value_name = "PID|parent")]
+    pub(crate) bind: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unlock {
+    #[command(flatten)]
+    pub(crate) held: Held,
+    /// End it although it may be in use; asks first
+    #[arg(long, requires = "why")]
+    pub(crate) force: bool,
+    /// Say why; its holder is told
+    #[arg(long, value_name = "TEXT", requires = "force")]
+    pub(crate) why: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Halt {
+    /// What shall stop: a run id, a lane, an owner, or any words together with --lane or --lease
+    #[arg(value_name = "HANDLE")]
+    pub(crate) handle: String,
+    /// Show it to the holder of this lane
+    #[arg(long, value_name = "L", conflicts_with = "lease")]
+    pub(crate) lane: Option<String>,
+    /// Show it to the holder of lease N
+    #[arg(long, value_name = "N")]
+    pub(crate) lease: Option<u64>,
+    /// Only if the fence is still N
+    #[arg(long, value_name = "N")]
+    pub(crate) fence: Option<u64>,
+    /// Note the command that stops it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) command: Option<String>,
+    /// Say why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Spawn {
+    /// The lane in which it is coming
+    #[arg(value_name = "LANE")]
+    pub(crate) lane: String,
+    /// Name the run
+    #[arg(long, value_name = "ID")]
+    pub(crate) run_id: Option<String>,
+    /// Say why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! One module a command: arguments in, a reply out.
 
 mod acquire;
+mod adopt;
+mod announce;
 mod arbitrate;
 mod check;
 mod compact;
@@ -15,6 +17,7 @@ mod region;
 mod repair;
 mod replay;
 mod tail;
+mod unlock;
 mod verify;
 
 use std::io::Write;
@@ -40,6 +43,10 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Acquire(args) => acquire::run(&find()?, *args, talk)?,
         Command::Release(args) => holder::release(&find()?, &args, talk)?,
         Command::Heartbeat(args) => holder::heartbeat(&find()?, &args, talk)?,
+        Command::Adopt(args) => adopt::run(&find()?, &args, talk)?,
+        Command::Unlock(args) => unlock::run(&find()?, &args, talk)?,
+        Command::Halt(args) => announce::halt(&find()?, &args, talk)?,
+        Command::Spawn(args) => announce::spawn(&find()?, &args, talk)?,
         Command::Live => live::run(&find()?)?,
         Command::Check(args) => check::run(&find()?, &args)?,
         Command::Replay(args) => replay::run(&find()?, &args)?,

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use arbiter::lease::Lease;
+use arbiter::lease::{Halted, Lease};
 use arbiter::region::Region;
-use arbiter::text::shown;
+use arbiter::request::Labels;
+use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Conflict, Mode};
 
@@ -53,7 +54,7 @@ pub(crate) fn claims(tree: &Region, read: &Region) -> String {
     }
 }
 
-/// One live lease, on two lines.
+/// One live lease, on two lines and one for each thing that is said of it.
 pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     let mut text = format!("lease {} · lane {} · owner {}", lease.lease, lease.lane, lease.owner);
     if lease.fence.get() != lease.lease.get() {
@@ -61,9 +62,6 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     }
     if let Some(run_id) = &lease.run_id {
         let _ = write!(text, " · run {run_id}");
-    }
-    if let Some(halted) = &lease.halted {
-        let _ = write!(text, " · HALTED ({})", shown(&halted.handle, 60));
     }
     let _ = write!(
         text,
@@ -76,10 +74,46 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     if let Some(why) = &lease.why {
         let _ = writeln!(text, "  why: {why}");
     }
+    text.push_str(&labels("  ", &lease.labels));
+    if let Some(halted) = &lease.halted {
+        let _ = write!(text, "  {}", self::halted(halted));
+    }
     text
 }
 
-/// One lease in the way, on two lines.
+/// Labels on one line; none, if there are none.
+fn labels(indent: &str, labels: &Labels) -> String {
+    const LABELS_SHOWN_MAX: usize = 8;
+    if labels.is_empty() {
+        return String::new();
+    }
+    let one = |(key, value): (&Text<64>, &Text<1024>)| {
+        format!("{}={}", shown(key.as_str(), 64), shown(value.as_str(), 100))
+    };
+    let mut all: Vec<String> = labels.iter().take(LABELS_SHOWN_MAX).map(one).collect();
+    if labels.len() > LABELS_SHOWN_MAX {
+        all.push(format!("and {} more", labels.len() - LABELS_SHOWN_MAX));
+    }
+    format!("{indent}labels: {}\n", all.join(", "))
+}
+
+/// A stop decision on one line.
+pub(crate) fn halted(halted: &Halted) -> String {
+    let mut text = format!("HALTED: {}", shown(&halted.handle, 200));
+    if let Some(by) = &halted.by {
+        let _ = write!(text, " by {by}");
+    }
+    let _ = write!(text, " at {}", halted.at);
+    for (what, note) in [("why", &halted.why), ("command", &halted.command)] {
+        if let Some(note) = note {
+            let _ = write!(text, " · {what}: {}", shown(note.as_str(), 300));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// One lease in the way, on two lines and one for each thing that is said of it.
 pub(crate) fn conflict(conflict: &Conflict, now: Timestamp) -> String {
     let verb = match conflict.mode {
         Mode::Write => "writes",
@@ -89,8 +123,11 @@ pub(crate) fn conflict(conflict: &Conflict, now: Timestamp) -> String {
         .overlap
         .as_ref()
         .map_or_else(|| "the lane's name".to_owned(), |overlap| format!("{verb} {}", shown(overlap, 300)));
+    let run = conflict.run_id.as_ref().map(|run| format!(" · run {run}")).unwrap_or_default();
+    let why = conflict.why.as_ref().map(|why| format!("    why: {why}\n")).unwrap_or_default();
+    let labels = labels("    ", &conflict.labels);
     format!(
-        "  held by {} · lease {} · lane {} · {what}\n    since {}, expires {}, processes alive: {}\n",
+        "  held by {} · lease {} · lane {}{run} · {what}\n    since {}, expires {}, processes alive: {}\n{why}{labels}",
         conflict.owner,
         conflict.lease,
         conflict.lane,

@@ -226,6 +226,9 @@ impl From<LeaseError> for Failure {
             LeaseError::RequestIdTaken { .. } => {
                 Failure::new(Exit::Usage, "request_id", chain_of(&error), error.hint())
             }
+            LeaseError::TooManyProcesses { .. } => {
+                Failure::new(Exit::Usage, "usage", chain_of(&error), error.hint())
+            }
             other => Failure::new(Exit::Io, "io", chain_of(&other), other.hint()),
         }
     }

@@ -5,10 +5,13 @@
 //! and only then reports. When somebody else was first it starts over.
 
 mod acquire;
+mod adopt;
+mod announce;
 mod error;
 mod holder;
 mod operate;
 mod read;
+mod unlock;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -29,10 +32,13 @@ use crate::machine::{Machine, RealMachine};
 use crate::mutex::{self, Guard, Holder, MutexError, Patience};
 
 pub use acquire::{Acquired, Ask};
+pub use adopt::{Adopted, Adoption};
+pub use announce::{StopOrder, Stopping};
 pub use error::LeaseError;
 pub use holder::{Beaten, Miss, Released, Which};
 pub use operate::{Compacted, Imported};
 pub use read::{Checked, LeaseView, PathCheck, View};
+pub use unlock::{Unlocked, Unlocking};
 
 /// One caller's dealings with a store.
 #[derive(Debug)]

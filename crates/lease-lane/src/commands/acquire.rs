@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use arbiter::decide::{Question, arbitrate};
-use arbiter::evidence::Evidence;
+use arbiter::evidence::{Evidence, ProcessIdentity};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::policy::Policy;
@@ -101,12 +101,7 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
     request.read = regions::region(root, args.read.iter().map(String::as_str))?;
     request.ttl =
         args.ttl.as_deref().map(Span::parse).transpose().map_err(|error| Failure::flag("--ttl", error))?;
-    for process in &args.bind {
-        request.processes.push(match process.as_str() {
-            "parent" => process::parent()?,
-            pid => process::of(process::parse_pid(pid)?)?,
-        });
-    }
+    request.processes = bound_to(&args.bind)?;
     request.force = args.force;
     request.run_id = text("--run-id", args.run_id.as_deref())?;
     request.why = text("--why", args.why.as_deref())?;
@@ -124,6 +119,18 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
     })
 }
 
+/// The processes that `--bind` names.
+pub(super) fn bound_to(bind: &[String]) -> Result<Vec<ProcessIdentity>, Failure> {
+    let mut processes = Vec::new();
+    for process in bind {
+        processes.push(match process.as_str() {
+            "parent" => process::parent()?,
+            pid => process::of(process::parse_pid(pid)?)?,
+        });
+    }
+    Ok(processes)
+}
+
 pub(super) fn lane_name(name: &str) -> Result<LaneName, Failure> {
     LaneName::new(name).map_err(|error| {
         let hint = "any text of 1 to 256 bytes names a lane; see those that are held: lease-lane live";
@@ -131,7 +138,7 @@ pub(super) fn lane_name(name: &str) -> Result<LaneName, Failure> {
     })
 }
 
-fn text<const MAX: usize>(flag: &str, given: Option<&str>) -> Result<Option<Text<MAX>>, Failure> {
+pub(super) fn text<const MAX: usize>(flag: &str, given: Option<&str>) -> Result<Option<Text<MAX>>, Failure> {
     given.map(Text::new).transpose().map_err(|error| Failure::flag(flag, error))
 }
 

@@ -1,5 +1,6 @@
 //! `check`.
 
+use arbiter::lease::Halted;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::seq::{Fence, LeaseId};
 use lease::regions;
@@ -10,6 +11,7 @@ use super::live::LeaseJson;
 use crate::args;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::render;
 use crate::reply::{Failure, Reply};
 
 #[derive(Serialize)]
@@ -25,7 +27,7 @@ struct PathJson<'a> {
     lease: Option<LeaseId>,
     fence: Option<Fence>,
     lane: Option<&'a LaneName>,
-    halted: bool,
+    halted: Option<&'a Halted>,
     holders: Vec<LeaseJson<'a>>,
 }
 
@@ -62,8 +64,10 @@ fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
         let path = arbiter::text::shown(check.path.as_str(), 500).to_string();
         match &check.by {
             Some(lease) => {
-                let halted = lease.halted.as_ref().map_or("", |_| " · HALTED");
-                text.push_str(&format!("yes  {path}  lease {} · lane {}{halted}\n", lease.lease, lease.lane));
+                text.push_str(&format!("yes  {path}  lease {} · lane {}\n", lease.lease, lease.lane));
+                if let Some(halted) = &lease.halted {
+                    text.push_str(&format!("     {}", render::halted(halted)));
+                }
             }
             None => {
                 text.push_str(&format!("no   {path}  is in no live lease of `{owner}`\n"));
@@ -86,7 +90,7 @@ fn path_json(check: &PathCheck) -> PathJson<'_> {
         lease: check.by.as_ref().map(|lease| lease.lease),
         fence: check.by.as_ref().map(|lease| lease.fence),
         lane: check.by.as_ref().map(|lease| &lease.lane),
-        halted: check.by.as_ref().is_some_and(|lease| lease.halted.is_some()),
+        halted: check.by.as_ref().and_then(|lease| lease.halted.as_ref()),
         holders: check.others.iter().map(|view| LeaseJson::new(&view.lease, view.alive)).collect(),
     }
 }

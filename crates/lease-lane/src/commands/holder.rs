@@ -4,6 +4,7 @@ use std::io::Write;
 
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
+use arbiter::request::Note;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use journal::record::Ended;
@@ -79,19 +80,13 @@ pub(super) fn heartbeat(
             let expires = render::from_now(beaten.expires_at, now);
             let mut text =
                 format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
-            if let Some(halted) = &beaten.halted {
-                text.push_str(&format!(
-                    "HALTED: {} at {}\n",
-                    arbiter::text::shown(&halted.handle, 200),
-                    halted.at
-                ));
-            }
+            text.extend(beaten.halted.as_ref().map(render::halted));
             Reply::new(Exit::Yes, &json, text)
         }
     })
 }
 
-/// Asks as the owner; what is no answer of the lease's holder is a reply already.
+/// Asks as the owner about a lease of the owner; what is no answer of the lease's holder is a reply already.
 fn ask<T>(
     context: &Context,
     which: &Which,
@@ -99,30 +94,55 @@ fn ask<T>(
     verb: impl FnOnce(&mut Session<RealMachine<'_>>) -> Result<Result<T, Miss>, LeaseError>,
 ) -> Result<Result<T, Reply>, Failure> {
     let owner = context.owner()?;
-    let Some(disk) = context.look()? else { return Ok(Err(missed(which, &owner, &Miss::NotHeld))) };
-    let mut session = context.session(&disk, owner.clone());
-    let done = verb(&mut session);
-    warn(talk, session.take_warnings());
-    Ok(done?.map_err(|miss| missed(which, &owner, &miss)))
+    ask_of(context, which, &Expected::Caller(owner), talk, verb)
 }
 
-fn which(args: &args::Held) -> Result<(Which, Option<Fence>), Failure> {
-    let fence = args
-        .fence
-        .map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence")))
-        .transpose()?;
-    let which = match (&args.lane, args.lease) {
-        (Some(lane), None) => Which::Lane(lane_name(lane)?),
-        (_, Some(n)) => {
-            Which::Lease(LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease"))?)
-        }
-        (None, None) => return Err(Failure::usage("name a lane or a lease", Some("lease-lane live".into()))),
-    };
-    Ok((which, fence))
+/// Whose lease the caller takes it to be.
+pub(super) enum Expected {
+    /// The caller's own.
+    Caller(OwnerName),
+    /// That of the one it is taken from.
+    From(OwnerName),
+}
+
+/// Asks as the owner about a lease of whoever is expected to hold it.
+pub(super) fn ask_of<T>(
+    context: &Context,
+    which: &Which,
+    expected: &Expected,
+    talk: &mut dyn Write,
+    verb: impl FnOnce(&mut Session<RealMachine<'_>>) -> Result<Result<T, Miss>, LeaseError>,
+) -> Result<Result<T, Reply>, Failure> {
+    let owner = context.owner()?;
+    let Some(disk) = context.look()? else { return Ok(Err(missed(which, expected, &Miss::NotHeld))) };
+    let mut session = context.session(&disk, owner);
+    let done = verb(&mut session);
+    warn(talk, session.take_warnings());
+    Ok(done?.map_err(|miss| missed(which, expected, &miss)))
+}
+
+pub(super) fn which(args: &args::Held) -> Result<(Which, Option<Fence>), Failure> {
+    let which = named(args.lane.as_deref(), args.lease)?;
+    let which = which.ok_or_else(|| Failure::usage("name a lane or a lease", Some("lease-lane live".into())));
+    Ok((which?, fence(args.fence)?))
+}
+
+/// The lease that is named by lane or number, if any is.
+pub(super) fn named(lane: Option<&str>, lease: Option<u64>) -> Result<Option<Which>, Failure> {
+    let number = |n| LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease"));
+    Ok(match (lane, lease) {
+        (_, Some(n)) => Some(Which::Lease(number(n)?)),
+        (Some(lane), None) => Some(Which::Lane(lane_name(lane)?)),
+        (None, None) => None,
+    })
+}
+
+pub(super) fn fence(n: Option<u64>) -> Result<Option<Fence>, Failure> {
+    n.map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence"))).transpose()
 }
 
 /// No, and why not.
-fn missed(which: &Which, asked_by: &OwnerName, miss: &Miss) -> Reply {
+pub(super) fn missed(which: &Which, expected: &Expected, miss: &Miss) -> Reply {
     #[derive(Serialize)]
     struct Json<'a> {
         outcome: &'a str,
@@ -135,14 +155,21 @@ fn missed(which: &Which, asked_by: &OwnerName, miss: &Miss) -> Reply {
         lane: Option<&'a LaneName>,
         #[serde(skip_serializing_if = "Option::is_none")]
         owner: Option<&'a OwnerName>,
+        /// Who ended it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<&'a OwnerName>,
+        /// Why somebody insisted on its end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forced: Option<&'a Note>,
         hint: &'a str,
     }
+    let (Expected::Caller(not) | Expected::From(not)) = expected;
     let (exit, outcome, reason) = match miss {
         Miss::NotHeld => (Exit::No, "not_held", format!("nobody holds {which}")),
         Miss::NotYours(lease) => (
             Exit::NotYours,
             "not_yours",
-            format!("{which} belongs to `{}` (lease {}), not to `{asked_by}`", lease.owner, lease.lease),
+            format!("{which} belongs to `{}` (lease {}), not to `{not}`", lease.owner, lease.lease),
         ),
         Miss::Fenced(lease) => (
             Exit::NotYours,
@@ -158,19 +185,35 @@ fn missed(which: &Which, asked_by: &OwnerName, miss: &Miss) -> Reply {
         }
         Miss::Expired(ended) => (Some(ended.lease), Some(ended.fence), Some(&ended.lane), Some(&ended.owner)),
     };
-    let hint = match miss {
-        Miss::Expired(_) => "lease-lane acquire (what it covered may have been changed by others since)",
-        Miss::NotYours(_) => "lease-lane live; or ask as its owner: --owner NAME",
+    let hint = match (miss, expected) {
+        (Miss::Expired(_), _) => "lease-lane acquire (what it covered may have been changed by others since)",
+        (Miss::NotYours(_), Expected::Caller(_)) => "lease-lane live; or ask as its owner: --owner NAME",
+        (Miss::NotYours(_), Expected::From(_)) => {
+            "lease-lane live; or name the one who holds it now: --from OWNER"
+        }
         _ => "lease-lane live",
     };
-    let json = Json { outcome, reason: &reason, lease, fence, lane, owner, hint };
+    let (by, forced) = match miss {
+        Miss::Expired(ended) => (ended.by.as_ref(), ended.forced.as_ref()),
+        _ => (None, None),
+    };
+    let json = Json { outcome, reason: &reason, lease, fence, lane, owner, by, forced, hint };
     Reply::new(exit, &json, format!("{outcome}: {reason}\nhint: {hint}\n"))
 }
 
 fn ended_reason(ended: &Ended) -> String {
+    let Ended { lease, lane, at, .. } = ended;
     let why = ended.evicted.map_or("given back", arbiter::lease::Standing::as_str);
-    format!(
-        "lease {} of lane `{}` was {why} and ended by somebody who needed its place (record {})",
-        ended.lease, ended.lane, ended.at
-    )
+    match (&ended.by, &ended.forced) {
+        (Some(by), Some(forced)) => format!(
+            "lease {lease} of lane `{lane}` was ended by force by `{by}`: {} (record {at})",
+            arbiter::text::shown(forced.as_str(), 400)
+        ),
+        (Some(by), None) => {
+            format!("lease {lease} of lane `{lane}` was {why}, and `{by}` ended it (record {at})")
+        }
+        (None, _) => format!(
+            "lease {lease} of lane `{lane}` was {why} and ended by somebody who needed its place (record {at})"
+        ),
+    }
 }

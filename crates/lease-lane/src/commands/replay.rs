@@ -81,6 +81,7 @@ fn verdicts(redecider: &Redecider) -> Reply {
     struct Json<'a> {
         outcome: &'a str,
         decisions: u64,
+        forced: u64,
         differences: Vec<DifferenceJson<'a>>,
     }
     #[derive(Serialize)]
@@ -96,17 +97,26 @@ fn verdicts(redecider: &Redecider) -> Reply {
     }
     let same = found.is_empty();
     let outcome = if same { "ok" } else { "differs" };
-    let decisions = redecider.decisions;
+    let &Redecider { decisions, forced, .. } = redecider;
     let mut text = format!(
         "{} decided again, ",
         count(usize::try_from(decisions).unwrap_or(usize::MAX), "decision", "decisions")
     );
     text.push_str(if same { "every one identical to the byte\n" } else { "not all identical:\n" });
+    if forced > 0 {
+        text.push_str(&format!(
+            "  by force: {forced} (what was seen is judged again, what an operator wanted is not)\n"
+        ));
+    }
     for Difference { seq, recorded, decided } in found {
         let [recorded, decided] = [recorded, decided].map(|verdict| shown(verdict, VERDICT_CHARS_MAX));
         text.push_str(&format!("  record {seq}\n    on record: {recorded}\n    now:       {decided}\n"));
     }
-    Reply::new(if same { Exit::Yes } else { Exit::No }, &Json { outcome, decisions, differences }, text)
+    Reply::new(
+        if same { Exit::Yes } else { Exit::No },
+        &Json { outcome, decisions, forced, differences },
+        text,
+    )
 }
 
 pub(super) fn count(n: usize, one: &str, many: &str) -> String {

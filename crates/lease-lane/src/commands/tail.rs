@@ -96,6 +96,13 @@ struct Gist {
     owner: Option<String>,
     lease: Option<u64>,
     verdict: Option<Reason>,
+    /// What a HALT is about.
+    handle: Option<String>,
+    /// From whom an ADOPT took the lease.
+    from: Option<String>,
+    /// Who ended a lease by SCAVENGE, and why if it took force.
+    by: Option<String>,
+    forced: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +180,13 @@ impl Filter {
         }
         if let Some(owner) = &gist.owner {
             line.push_str(&format!("  owner {}", shown(owner, 100)));
+        }
+        for (what, text) in
+            [("", &gist.handle), ("from ", &gist.from), ("by ", &gist.by), ("forced: ", &gist.forced)]
+        {
+            if let Some(text) = text {
+                line.push_str(&format!("  {what}{}", shown(text, 200)));
+            }
         }
         if let Some(Reason { reason: Some(reason), code: Some(code) }) = &gist.verdict {
             line.push_str(&format!("  {}: {}", shown(code, 40), shown(reason, 400)));

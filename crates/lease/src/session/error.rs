@@ -1,5 +1,6 @@
 //! Why a session could not give an answer.
 
+use arbiter::seq::LeaseId;
 use journal::JournalError;
 
 use crate::mutex::MutexError;
@@ -29,6 +30,14 @@ pub enum LeaseError {
         /// The record that answered it.
         at: u64,
     },
+    /// Another process cannot be attached to the lease.
+    #[error("lease {lease} is bound to {most} processes already, which is the limit")]
+    TooManyProcesses {
+        /// The lease.
+        lease: LeaseId,
+        /// How many it may have.
+        most: usize,
+    },
 }
 
 impl LeaseError {
@@ -40,6 +49,9 @@ impl LeaseError {
             Self::Chance { .. } => None,
             Self::RequestIdTaken { .. } => {
                 Some("give each new request an id of its own: --request-id ID".into())
+            }
+            Self::TooManyProcesses { lease, .. } => {
+                Some(format!("take it over without --bind: lease-lane adopt --lease {lease} --from OWNER"))
             }
         }
     }

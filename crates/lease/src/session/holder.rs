@@ -40,7 +40,7 @@ pub enum Miss {
     NotYours(Box<Lease>),
     /// It went to another holder since: the fence that was named is not the present one.
     Fenced(Box<Lease>),
-    /// It was the caller's, it no longer stood, and somebody who needed its place ended it.
+    /// It was the caller's, and somebody ended it: it no longer stood, or an operator insisted.
     Expired(Box<Ended>),
 }
 
@@ -156,7 +156,7 @@ impl<M: Machine> Session<M> {
     }
 
     /// Nobody holds anything in a store without records, and asking makes none.
-    fn nothing_there(&mut self) -> Result<Option<Miss>, LeaseError> {
+    pub(super) fn nothing_there(&mut self) -> Result<Option<Miss>, LeaseError> {
         Ok((!self.store.has_begun()?).then_some(Miss::NotHeld))
     }
 }
