@@ -221,7 +221,13 @@ fn an_unknown_field_named_like_one_of_the_lease_does_not_spoil_the_checkpoint() 
             pidns: 1,
             host: "h".into(),
         }];
-        lease.halted = Some(arbiter::lease::Halted { handle: "h".into(), at: time(1) });
+        lease.halted = Some(arbiter::lease::Halted {
+            handle: "h".into(),
+            at: time(1),
+            by: None,
+            command: None,
+            why: None,
+        });
         lease.run_id = arbiter::text::Text::new("r").ok();
         lease.why = arbiter::text::Text::new("w").ok();
         lease.request_id = arbiter::text::Text::new("i").ok();
