@@ -409,3 +409,15 @@ fn the_root_must_be_there_and_be_the_first_thing_in_the_file() {
     let (first, _) = lines_after(Head { crc: Crc::NONE, ..sample.heads[0] }, 1, &ops);
     assert!(Segment::read(seq(2), first[0].as_bytes()).is_err(), "a root is a checkpoint");
 }
+
+/// Where the mark is lost as well, nothing but the chain tells that a record is missing.
+#[test]
+fn a_dropped_line_is_damage_by_the_chain_alone_unless_it_is_the_last() {
+    let sample = Sample::new();
+    for dropped in 0..sample.lines.len() {
+        let mut lines = sample.lines.clone();
+        lines.remove(dropped);
+        let read = Segment::read(Seq::FIRST, lines.concat().as_bytes());
+        assert_eq!(read.is_ok(), dropped == sample.lines.len() - 1, "line {dropped}");
+    }
+}

@@ -201,7 +201,10 @@ fn who_is_overtaken_by_a_seal_and_its_pruning_is_told_what_came_of_its_record() 
         if mine.gate().calls() <= at {
             break;
         }
-        granted += usize::from(matches!(told, Told::Granted(_)));
+        let was_granted = matches!(told, Told::Granted(_));
+        let lives = lanes(&load(disk.process()).expect("sound")).contains(&"ann".to_owned());
+        assert_eq!(lives, was_granted, "overtaken before call {k}: {told:?}");
+        granted += usize::from(was_granted);
         for disk in [disk.power_cut(testkit::disk::Keep::Nothing), disk] {
             check(&disk, &[("ann", told.clone())], &format!("overtaken before call {k}"));
         }
