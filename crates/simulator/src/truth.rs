@@ -106,6 +106,9 @@ struct Asked {
     owner: Option<OwnerName>,
     claim: Claim,
     refused: bool,
+    /// It was told that the store is busy: no record of its counts. One that lost a race may count after a power cut that
+    /// takes the winner's, when the sync of that has failed (docs/safety.md, known limits).
+    busy: bool,
     /// How often it was asked; an earlier process may have succeeded and died.
     times: u32,
     /// When it was asked first: a grant that is told again may be as old as that.
@@ -175,6 +178,7 @@ impl Truth {
         asked.owner = Some(request.owner.clone());
         asked.claim = claim.clone();
         asked.refused = false;
+        asked.busy = false;
     }
 
     /// What was granted before anybody looked.
@@ -257,7 +261,7 @@ impl Truth {
             }
             Err(LeaseError::Mutex(MutexError::Busy { .. })) => {
                 let asked = self.asked.entry(tag).or_default();
-                asked.refused = asked.times == 1;
+                asked.busy = asked.times == 1;
                 Ok(None)
             }
             // The disk has failed: the record may be there or not.
@@ -318,6 +322,7 @@ impl Truth {
 
     /// The power has failed: what was not durable may be as it was before.
     pub fn forgets(&mut self) {
+        self.asked.values_mut().for_each(|asked| asked.busy = false);
         for grant in self.grants.values_mut() {
             grant.absent = false;
         }
@@ -387,7 +392,7 @@ impl Truth {
             if asked.owner.as_ref() != Some(&lease.owner) || tree != lease.tree || read != lease.read {
                 return Err(format!("S3: {lease} is not what was asked for"));
             }
-            if asked.refused {
+            if asked.refused || asked.busy {
                 return Err(format!("S3: {lease} lives although its owner was told no"));
             }
             // Where the record that gave it back is damaged, a repair keeps it: that refuses too much, never too little.
