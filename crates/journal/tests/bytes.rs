@@ -421,3 +421,17 @@ fn a_dropped_line_is_damage_by_the_chain_alone_unless_it_is_the_last() {
         assert_eq!(read.is_ok(), dropped == sample.lines.len() - 1, "line {dropped}");
     }
 }
+
+/// What stands behind a seal is not in the successor, so it never counts, even if it extends the seal itself.
+#[test]
+fn a_record_that_extends_a_seal_in_the_sealed_segment_is_void() {
+    let sample = Sample::new();
+    let read = |text: &str| Segment::read(Seq::FIRST, text.as_bytes()).expect("sound");
+    let seal = Op::Checkpoint(Box::new(read(&sample.text()).state.checkpoint(true)));
+    let (lines, _) = lines_after(sample.last(), 7, &[seal, spawn("late")]);
+    let sealed = read(&(sample.text() + &lines[0]));
+    let followed = read(&(sample.text() + &lines.concat()));
+    assert!(sealed.chain.is_sealed() && followed.chain.is_sealed());
+    assert_eq!(followed.chain.head(), sealed.chain.head());
+    assert_eq!(followed.state, sealed.state);
+}
