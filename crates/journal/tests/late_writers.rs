@@ -193,7 +193,7 @@ fn who_is_overtaken_by_a_seal_and_its_pruning_is_told_what_came_of_its_record() 
         sleeper.store.prepare(writing(5)).expect("sound");
         let at = mine.gate().calls() + k;
         let other = disk.clone();
-        mine.gate().before(at, move || {
+        mine.gate().before(k, move || {
             FileStore::new(other.process(), Access::Append).seal(writing(6)).expect("sound");
             prune(&other.process(), Keep::None, time(7)).expect("sound");
         });
