@@ -221,3 +221,15 @@ fn a_shifted_boot_time_clock_ages_nobodys_lease() {
     });
     lab.assert_sound();
 }
+
+#[test]
+fn doctor_says_how_far_the_wall_clock_was_set() {
+    let Some(jumps) = Jumps::new() else { return };
+    jumps.ask("+0", "me", &["acquire", "mine", "--tree", "x"]).expect(0, "acquire");
+    let hour = 3_600_000;
+    for (by, jumped, behind) in [("+0", 0, 0), ("+2h", 2 * hour, 0), ("-2h", -2 * hour, 2 * hour)] {
+        let clock = &jumps.ask(by, "me", &["doctor"]).expect(0, "ok")["clock"];
+        let far = |told: &Value, wanted: i64| (told.as_i64().unwrap() - wanted).abs() > 60_000;
+        assert!(!far(&clock["jumped_ms"], jumped) && !far(&clock["behind_ms"], behind), "{by}: {clock}");
+    }
+}

@@ -115,6 +115,11 @@ impl Failure {
         Failure::new(Exit::Io, "io", format!("could not write the answer: {error}"), None)
     }
 
+    /// What went wrong, as one line.
+    pub(crate) fn message(&self) -> String {
+        one_line(&self.error.message)
+    }
+
     /// The failure as one line for people, and its hint.
     pub(crate) fn lines(&self) -> String {
         let message = one_line(&self.error.message);

@@ -175,6 +175,18 @@ pub fn read_holder<D: Disk>(disk: &D) -> Result<Option<Holder>, DiskError> {
     Ok(read_entry(disk)?.map(Entry::into_holder))
 }
 
+/// Who is inside now, and whether the next caller takes the place at once: whoever took it is provably gone.
+///
+/// # Errors
+///
+/// [`DiskError`] when the mutex file cannot be read.
+pub fn look<M: Machine>(machine: &M) -> Result<Option<(Holder, bool)>, DiskError> {
+    Ok(read_entry(&machine.disk())?.map(|entry| {
+        let is_stale = entry.is_stale(machine);
+        (entry.into_holder(), is_stale)
+    }))
+}
+
 /// The mutex file as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry(Vec<u8>);

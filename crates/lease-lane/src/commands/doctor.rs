@@ -1,17 +1,25 @@
 //! `doctor`.
 
+mod clock;
+
+use arbiter::evidence::Liveness;
+use arbiter::lease::LiveSet;
+use arbiter::time::{Span, Timestamp};
 use journal::disk::{Access, FileSystem, Fitness, RealDisk};
 use journal::history::{self, Survey};
 use journal::record::FORMAT;
 use journal::store::{FileStore, Store};
 use lease::clock::Clock;
+use lease::machine::{Machine as _, RealMachine};
 use lease::mutex;
 use lease::place::StoreFrom;
 use serde::Serialize;
 
+use self::clock::ClockJson;
 use super::verify::DamageJson;
 use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
+use crate::render;
 use crate::reply::{Failure, Reply};
 
 #[derive(Serialize)]
@@ -19,6 +27,7 @@ struct Json<'a> {
     outcome: &'a str,
     version: &'a str,
     format: &'a str,
+    journal_format: Option<String>,
     store: String,
     store_from: &'a str,
     exists: bool,
@@ -28,6 +37,7 @@ struct Json<'a> {
     policy_problem: Option<String>,
     owner: Option<String>,
     boot: String,
+    clock: ClockJson,
     seq: Option<u64>,
     live: usize,
     segments: u64,
@@ -36,8 +46,59 @@ struct Json<'a> {
     void: u64,
     torn: u64,
     poisoned: bool,
-    mutex: Option<mutex::Holder>,
+    mutex: Option<MutexJson>,
     damage: Vec<DamageJson<'a>>,
+    /// What else somebody should look at, by the names of these keys.
+    warnings: Vec<&'a str>,
+}
+
+impl Json<'_> {
+    fn odd(&self) -> Vec<&'static str> {
+        let is_fit = self.file_system.as_ref().is_some_and(|found| found.verdict == Fitness::Good.as_str());
+        let odd = [
+            ("file_system", !is_fit),
+            ("policy_problem", self.policy_problem.is_some()),
+            ("owner", self.owner.is_none()),
+            ("clock", self.clock.is_odd()),
+            ("poisoned", self.poisoned),
+        ];
+        odd.into_iter().filter_map(|(key, is_odd)| is_odd.then_some(key)).collect()
+    }
+}
+
+/// Who is inside the mutex, and how that looks from here.
+#[derive(Serialize)]
+struct MutexJson {
+    #[serde(flatten)]
+    holder: mutex::Holder,
+    age_ms: Option<u64>,
+    alive: Liveness,
+    /// Whether the next caller takes the place at once.
+    stale: bool,
+}
+
+impl MutexJson {
+    fn new(machine: &RealMachine<'_>, holder: mutex::Holder, stale: bool) -> MutexJson {
+        let now = Timestamp::from_unix_ms(machine.clock().wall_ms());
+        let age_ms = Timestamp::parse(&holder.since).map(|since| now.since(since).as_ms());
+        let alive = holder.process.as_ref().map_or(Liveness::Unknown, |process| machine.probe(process).alive);
+        MutexJson { holder, age_ms, alive, stale }
+    }
+
+    fn line(&self) -> String {
+        let mutex::Holder { process, owner, since, .. } = &self.holder;
+        let pid = process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
+        let owner = arbiter::text::shown(owner, 100);
+        let since = arbiter::text::shown(since, 40);
+        let age =
+            self.age_ms.map_or_else(String::new, |ms| format!(" ({})", render::span(Span::from_ms(ms))));
+        let what = if self.stale {
+            "gone: the next caller takes its place at once".to_owned()
+        } else {
+            format!("alive: {}", self.alive.as_str())
+        };
+        format!("mutex    pid {pid} of {owner} since {since}{age}, {what}\n")
+    }
 }
 
 /// What the store lies on, or would.
@@ -84,12 +145,14 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         Some(disk) => disk.file_system().ok().cloned(),
         None => RealDisk::file_system_at(&context.place.store),
     };
-    let store = disk.as_ref().map(look).transpose()?.unwrap_or_default();
+    let store = disk.as_ref().map(|disk| look(disk, &survey)).transpose()?.unwrap_or_default();
+    let wall = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let sound = survey.damage.is_empty();
-    let json = Json {
+    let mut json = Json {
         outcome: if sound { "ok" } else { "damaged" },
         version: env!("CARGO_PKG_VERSION"),
         format: FORMAT,
+        journal_format: store.format,
         store: context.place.store.display().to_string(),
         store_from: match context.place.how {
             StoreFrom::Flag => "--store",
@@ -102,14 +165,12 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         file_system: file_system.map(|found| FileSystemJson::new(&found, context.allow_fs)),
         root: context.place.root.display().to_string(),
         policy: context.place.policy.as_ref().map(|path| path.display().to_string()),
-        policy_problem: context
-            .policy()
-            .err()
-            .map(|failure| failure.lines().lines().next().unwrap_or_default().to_owned()),
+        policy_problem: context.policy().err().map(|failure| failure.message()),
         owner: context.owner().ok().map(|owner| owner.as_str().to_owned()),
         boot: CLOCK.reading().boot,
+        clock: ClockJson::new(wall, CLOCK.reading(), &store.live, store.head),
         seq: survey.last.map(arbiter::seq::Seq::get),
-        live: store.live,
+        live: store.live.len(),
         segments: survey.segments,
         records: survey.records,
         bytes: survey.bytes,
@@ -118,23 +179,35 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         poisoned: store.poisoned,
         mutex: store.mutex,
         damage: survey.damage.iter().map(DamageJson::from).collect(),
+        warnings: Vec::new(),
     };
+    json.warnings = json.odd();
     let text = text(&json, &survey);
     Ok(Reply::new(if sound { Exit::Yes } else { Exit::Damaged }, &json, text))
 }
 
 #[derive(Default)]
 struct Looked {
-    live: usize,
+    live: LiveSet,
+    head: Option<Timestamp>,
+    format: Option<String>,
     poisoned: bool,
-    mutex: Option<mutex::Holder>,
+    mutex: Option<MutexJson>,
 }
 
-fn look(disk: &RealDisk) -> Result<Looked, Failure> {
+fn look(disk: &RealDisk, survey: &Survey) -> Result<Looked, Failure> {
     let mut store = FileStore::new(disk, Access::Read);
-    // Damage is the survey's to tell.
-    let live = store.load().ok().flatten().map_or(0, |state| state.live.len());
-    Ok(Looked { live, poisoned: store.is_poisoned(), mutex: mutex::read_holder(disk)? })
+    let live = match store.load() {
+        Ok(state) => state.map_or_else(LiveSet::default, |state| state.live.clone()),
+        // Damage is the survey's to tell.
+        Err(_) if !survey.damage.is_empty() => LiveSet::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let machine = RealMachine::new(disk).with_clock(&CLOCK);
+    let mutex = mutex::look(&machine)?.map(|(holder, stale)| MutexJson::new(&machine, holder, stale));
+    let format = store.segment().map(|segment| segment.format.clone());
+    let head = store.head().map(|head| head.ts);
+    Ok(Looked { live, head, format, poisoned: store.is_poisoned(), mutex })
 }
 
 fn text(json: &Json<'_>, survey: &Survey) -> String {
@@ -149,13 +222,16 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     text.push_str(&format!("root     {}\n", json.root));
     text.push_str(&format!("policy   {}\n", json.policy.as_deref().unwrap_or("none")));
     if let Some(problem) = &json.policy_problem {
-        text.push_str(&format!("         {problem}\n"));
+        text.push_str(&format!("         nothing is granted: {problem}\n"));
     }
     text.push_str(&format!(
         "owner    {}\n",
         json.owner.as_deref().unwrap_or("cannot be told: name one with --owner")
     ));
-    text.push_str(&format!("version  {} (format {})\n", json.version, json.format));
+    let journal = json.journal_format.as_deref().filter(|&journal| journal != json.format);
+    let journal = journal.map_or_else(String::new, |journal| format!("; the journal has format {journal}"));
+    text.push_str(&format!("version  {} (format {}{journal})\n", json.version, json.format));
+    text.push_str(&json.clock.lines());
     text.push_str(&format!(
         "journal  {} records in {} segments, {} bytes; {} void, {} torn; live leases: {}\n",
         json.records, json.segments, json.bytes, json.void, json.torn, json.live
@@ -163,19 +239,15 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     if json.poisoned {
         text.push_str("         a sync failed here; the next writer starts a new segment: check the disk\n");
     }
-    match &json.mutex {
-        Some(holder) => {
-            let pid =
-                holder.process.as_ref().map_or_else(|| "?".to_owned(), |process| process.pid.to_string());
-            let owner = arbiter::text::shown(&holder.owner, 100);
-            let since = arbiter::text::shown(&holder.since, 40);
-            text.push_str(&format!("mutex    pid {pid} of {owner} since {since}\n"));
-        }
-        None => text.push_str("mutex    free\n"),
-    }
+    text.push_str(&json.mutex.as_ref().map_or_else(|| "mutex    free\n".to_owned(), MutexJson::line));
     for damage in &survey.damage {
         text.push_str(&format!("DAMAGED  {damage}\n"));
     }
-    text.push_str(if survey.damage.is_empty() { "health   sound\n" } else { "hint: lease-lane repair\n" });
+    let warnings = json.warnings.join(", ");
+    text.push_str(&match (survey.damage.is_empty(), json.warnings.is_empty()) {
+        (true, true) => "health   sound\n".to_owned(),
+        (true, false) => format!("health   the journal is sound; look at: {warnings}\n"),
+        (false, _) => "hint: lease-lane repair\n".to_owned(),
+    });
     text
 }
