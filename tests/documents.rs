@@ -66,3 +66,17 @@ fn every_test_that_a_document_names_is_where_it_says() {
     }
     assert!(count > 150, "{count} tests are named");
 }
+
+/// Found when a refusal learned to tell labels: the snapshot changed and the page that shows its lines did not.
+#[test]
+fn every_line_that_the_format_shows_is_one_that_the_encoder_writes() {
+    let snapshot = "crates/journal/tests/snapshots/snapshots__the_line_of_every_record.snap";
+    let written = std::fs::read_to_string(root().join(snapshot)).unwrap();
+    let format = std::fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let shown: Vec<&str> =
+        format.lines().filter(|line| line.starts_with("{\"seq\":") && !line.contains(" BODY ")).collect();
+    for line in &shown {
+        assert!(written.lines().any(|one| one == *line), "{snapshot} has no such line: {line}");
+    }
+    assert!(shown.len() > 12, "{} lines are shown", shown.len());
+}
