@@ -38,6 +38,11 @@ enum Verb {
     SealingAcquire,
     Release,
     Heartbeat,
+    /// By another session of the same name.
+    Adopt,
+    /// By force.
+    Unlock,
+    Halt,
     Compact,
 }
 
@@ -49,6 +54,9 @@ impl Verb {
             Verb::SealingAcquire => format!("acquire late --tree late/** --request-id r1 --why {long}"),
             Verb::Release => format!("release --lease {mine}"),
             Verb::Heartbeat => format!("heartbeat --lease {mine}"),
+            Verb::Adopt => format!("adopt --lease {mine} --from o2"),
+            Verb::Unlock => format!("unlock --lease {mine} --force --why w --yes"),
+            Verb::Halt => format!("halt run-7 --lease {mine}"),
             Verb::Compact => "compact --keep none".to_owned(),
         };
         words.split(' ').map(str::to_owned).collect()
@@ -291,7 +299,13 @@ fn effect_is_as_said(specimen: &Specimen, lab: &Lab, answer: &Answer) {
                 assert!(is_said, "it holds what it says it has not: {answer}");
             }
         }
-        Verb::Release => assert!(!said_yes || mine.is_none(), "released and there: {answer}"),
+        Verb::Release | Verb::Unlock => assert!(!said_yes || mine.is_none(), "ended and there: {answer}"),
+        Verb::Adopt => {
+            let mine = mine.unwrap();
+            let is_adopted = mine["fence"].as_u64() > mine["lease"].as_u64();
+            assert!(!said_yes || is_adopted && mine["fence"] == answer.value()["fence"], "{mine}: {answer}");
+        }
+        Verb::Halt => assert!(!said_yes || mine.unwrap()["halted"]["handle"] == "run-7", "{answer}"),
         Verb::Heartbeat => {
             let mine = mine.unwrap();
             let beat = mine["heartbeat_at"] != mine["acquired_at"];
@@ -318,12 +332,14 @@ fn repeats(specimen: &Specimen, lab: &Lab, first: &Answer) {
             }
             assert_eq!(lease_in(lab, "late").unwrap()["lease"], granted["lease"]);
         }
-        Verb::Release if first.code == Some(0) => drop(again.expect(1, "not_held")),
-        Verb::Release => {
+        Verb::Release | Verb::Unlock if first.code == Some(0) => drop(again.expect(1, "not_held")),
+        Verb::Release | Verb::Unlock => {
             assert!(matches!(again.code, Some(0 | 1)), "{again}");
             assert_eq!(lease_in(lab, "mine"), None);
         }
         Verb::Heartbeat => drop(again.expect(0, "beat")),
+        Verb::Adopt => drop(again.expect(0, "adopted")),
+        Verb::Halt => drop(again.expect(0, "halted")),
         Verb::Compact => drop(again.expect(0, "ok")),
     }
 }
@@ -383,6 +399,21 @@ fn whatever_call_of_a_release_fails_or_is_its_last_it_is_done_when_it_says_so() 
 #[test]
 fn whatever_call_of_a_heartbeat_fails_or_is_its_last_it_is_done_when_it_says_so() {
     fail_at_each_call(Verb::Heartbeat);
+}
+
+#[test]
+fn whatever_call_of_an_adoption_fails_or_is_its_last_it_is_done_when_it_says_so() {
+    fail_at_each_call(Verb::Adopt);
+}
+
+#[test]
+fn whatever_call_of_an_unlock_fails_or_is_its_last_it_is_done_when_it_says_so() {
+    fail_at_each_call(Verb::Unlock);
+}
+
+#[test]
+fn whatever_call_of_a_halt_fails_or_is_its_last_it_is_on_record_when_it_says_so() {
+    fail_at_each_call(Verb::Halt);
 }
 
 #[test]
