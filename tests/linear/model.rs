@@ -190,6 +190,7 @@ impl World {
                 ttl: TTL,
                 processes: grant.bound.map(process).into_iter().collect(),
                 halted: None,
+                phase: None,
                 run_id: None,
                 why: None,
                 labels: BTreeMap::new(),

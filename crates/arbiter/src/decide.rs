@@ -142,7 +142,8 @@ fn in_the_way<'a>(claim: &Claim, question: Question<'a>) -> Vec<Hit<'a>> {
     let here = live.iter().filter_map(|lease| {
         let meeting = meets(claim, lease, policy)?;
         let alive = evidence.liveness(lease.lease);
-        let standing = lease.standing(alive, policy.grace_of(lease), now, &evidence.clock);
+        let seen = evidence.observation(lease.lease);
+        let standing = lease.standing_under(policy, seen, now, &evidence.clock);
         Some(Hit { lease, meeting, standing, alive })
     });
     // What is kept elsewhere can be respected but not ended from here.

@@ -85,6 +85,9 @@ pub struct ProcessReport {
     pub why: String,
 }
 
+/// Why a probe could not tell: the process runs on another host.
+pub const ANOTHER_HOST: &str = "another host";
+
 /// What was seen of the processes of one lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
@@ -95,6 +98,13 @@ pub struct Observation {
     /// Each process with its own conclusion; empty when the lease is bound to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessReport>,
+}
+
+impl Observation {
+    /// Whether one of the processes is on another host, where nobody here can look.
+    pub fn is_elsewhere(&self) -> bool {
+        self.processes.iter().any(|report| report.why == ANOTHER_HOST)
+    }
 }
 
 /// Everything beside the request, the live set and the policy that a decision may use.
@@ -118,6 +128,11 @@ impl Evidence {
 
     /// What was seen of `lease`: unknown when nobody looked.
     pub fn liveness(&self, lease: LeaseId) -> Liveness {
-        self.observed.iter().find(|seen| seen.lease == lease).map_or(Liveness::Unknown, |seen| seen.alive)
+        self.observation(lease).map_or(Liveness::Unknown, |seen| seen.alive)
+    }
+
+    /// What was seen of the processes of `lease`, if anybody looked.
+    pub fn observation(&self, lease: LeaseId) -> Option<&Observation> {
+        self.observed.iter().find(|seen| seen.lease == lease)
     }
 }

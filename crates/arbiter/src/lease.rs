@@ -1,5 +1,6 @@
 //! A lease, the set of live ones, and when one may be taken away.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,8 +8,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{ClockReading, Liveness, ProcessIdentity};
+use crate::evidence::{ClockReading, Liveness, Observation, ProcessIdentity};
 use crate::name::{LaneKey, LaneName, OwnerName};
+use crate::phase::Phase;
+use crate::policy::{ForeignHost, Policy};
 use crate::region::Region;
 use crate::request::{Labels, Note, RequestId, RunId};
 use crate::seq::{Fence, LeaseId};
@@ -48,6 +51,9 @@ pub struct Lease {
     /// The stop decision recorded against it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
+    /// What its holder is at the end of, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Box<Phase>>,
     /// The run it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
@@ -115,10 +121,7 @@ impl Lease {
     /// Within one boot this is a difference of boot-time clocks, so that setting the wall clock changes
     /// nothing; across boots only the wall clock is left, and an age below zero counts as zero.
     pub fn age(&self, now: Timestamp, clock: &ClockReading) -> Span {
-        match &self.clock {
-            Some(beat) if beat.boot == clock.boot => Span::from_ms(clock.up_ms.saturating_sub(beat.up_ms)),
-            _ => now.since(self.heartbeat_at),
-        }
+        age_of(self.heartbeat_at, self.clock.as_ref(), now, clock)
     }
 
     /// Whether the lease still stands, given what was seen of its processes (features C4 to C6).
@@ -133,6 +136,40 @@ impl Lease {
         } else {
             Standing::Held
         }
+    }
+
+    /// As [`Lease::standing`], by what was `seen` of its processes and under a policy, which may forbid to take a
+    /// lease from another host by its time alone.
+    pub fn standing_under(
+        &self,
+        policy: &Policy,
+        seen: Option<&Observation>,
+        now: Timestamp,
+        clock: &ClockReading,
+    ) -> Standing {
+        let alive = seen.map_or(Liveness::Unknown, |seen| seen.alive);
+        match self.standing(alive, policy.grace_of(self), now, clock) {
+            Standing::Expired
+                if policy.foreign_host == ForeignHost::Refuse
+                    && seen.is_some_and(Observation::is_elsewhere) =>
+            {
+                Standing::Held
+            }
+            standing => standing,
+        }
+    }
+}
+
+/// How long ago something was that happened at `since` and at `reading` of the boot-time clock.
+pub(crate) fn age_of(
+    since: Timestamp,
+    reading: Option<&ClockReading>,
+    now: Timestamp,
+    clock: &ClockReading,
+) -> Span {
+    match reading {
+        Some(then) if then.boot == clock.boot => Span::from_ms(clock.up_ms.saturating_sub(then.up_ms)),
+        _ => now.since(since),
     }
 }
 

@@ -27,9 +27,28 @@ pub struct Policy {
     /// How long a lease is left alone after its TTL.
     #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
+    /// How long a phase of a lease holds off a sweep at most, counted from its beginning.
+    #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Span>,
+    /// What becomes of a lease whose processes are on another host, where nobody here can look.
+    #[serde(default, skip_serializing_if = "is_by_ttl")]
+    pub foreign_host: ForeignHost,
     /// How long sealed segments are kept.
     #[serde(default, with = "span_text", skip_serializing_if = "Option::is_none")]
     pub history: Option<Span>,
+}
+
+/// What becomes of a lease whose processes are on another host, where nobody here can look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignHost {
+    /// It is held, however old it is, until it is given back or forced.
+    Refuse,
+    /// It ends with its time, as any lease whose processes cannot be told.
+    #[default]
+    Ttl,
+    /// Its processes count as gone: for stores whose other hosts are former names of this one.
+    Takeover,
 }
 
 /// What the policy says of one lane.
@@ -52,11 +71,19 @@ fn is_fold(case: &Case) -> bool {
     matches!(case, Case::Fold)
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
+fn is_by_ttl(foreign_host: &ForeignHost) -> bool {
+    matches!(foreign_host, ForeignHost::Ttl)
+}
+
 impl Policy {
     /// TTL of a lease when neither request nor policy says: 50 minutes.
     pub const TTL_DEFAULT: Span = Span::from_s(3000);
     /// The longest grace when the policy does not say: 5 minutes.
     pub const GRACE_MAX_DEFAULT: Span = Span::from_s(300);
+    /// The ceiling of a phase when the policy does not say: one day. No work of winding up takes that long, and no
+    /// stuck one shall block for longer than until tomorrow.
+    pub const CEILING_DEFAULT: Span = Span::from_s(24 * 3600);
     /// How long history is kept when the policy does not say: 30 days.
     pub const HISTORY_DEFAULT: Span = Span::from_s(30 * 24 * 3600);
 

@@ -49,6 +49,7 @@ fn lease(id: u64, lane: &str, tree: &[&str], read: &[&str]) -> Lease {
         ttl: Span::from_s(100),
         processes: Vec::new(),
         halted: None,
+        phase: None,
         run_id: None,
         why: None,
         labels: Labels::new(),

@@ -27,6 +27,8 @@ pub fn records(verdict: &Verdict, request: &Request, evidence: Evidence, live: &
                     forced: None,
                     clock: evidence.clock.clone(),
                     observed: evidence.observed.iter().find(|seen| seen.lease == gone.lease).cloned(),
+                    tier: None,
+                    earlier: None,
                 })));
             }
             ops.push(Op::Acquire(Box::new(Acquire {

@@ -5,8 +5,10 @@
 use std::ops::ControlFlow;
 
 use arbiter::decide::{Question, arbitrate};
+use arbiter::evidence::{Liveness, Observation};
 use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::policy::Policy;
+use arbiter::reap::{Fate, Look, Tier, reap};
 use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::Verdict;
@@ -15,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::disk::{Access, Dir, Disk};
 use crate::mark::Mark;
-use crate::record::{Op, Record};
+use crate::record::{Defer, Op, Record, Scavenge};
 use crate::segment::{self, Event, SEGMENT_BYTES_MAX, Segment};
 use crate::state::{State, Until};
 use crate::{Damage, DamageClass, JournalError, line};
@@ -272,7 +274,7 @@ pub struct Difference {
     pub decided: String,
 }
 
-/// Decides recorded decisions again: ACQUIRE and REFUSE to the byte, SCAVENGE by its evidence.
+/// Decides recorded decisions again: ACQUIRE and REFUSE to the byte, SCAVENGE and DEFER by their evidence.
 #[derive(Debug, Default)]
 pub struct Redecider {
     nonce: Option<u64>,
@@ -297,6 +299,7 @@ impl Redecider {
             Op::Acquire(body) => (&body.request, &body.evidence),
             Op::Refuse(body) => (&body.request, &body.evidence),
             Op::Scavenge(_) => return self.scavenge(record, event.before),
+            Op::Defer(body) => return self.defer(body, record, event.before),
             _ => return,
         };
         // The evictions of a write come before its grant; the decision was made while they still lived.
@@ -329,9 +332,10 @@ impl Redecider {
     fn scavenge(&mut self, record: &Record, before: &State) {
         let Op::Scavenge(body) = &record.op else { return };
         let Some(lease) = before.live.get(body.lease) else { return };
-        let alive = body.observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
-        let grace = before.policy.grace_of(lease);
-        let standing = lease.standing(alive, grace, record.ts, &body.clock);
+        if let Some(tier) = body.tier {
+            return self.reclaim(body, tier, lease, record, before);
+        }
+        let standing = lease.standing_under(&before.policy, body.observed.as_ref(), record.ts, &body.clock);
         let decided = match (standing, &body.forced) {
             (Standing::Held, None) => "held, and so not to be evicted",
             _ => standing.as_str(),
@@ -339,6 +343,32 @@ impl Redecider {
         self.forced += u64::from(body.forced.is_some());
         self.compare(record.seq, body.why.as_str().into(), decided.into());
         self.evicted.push(lease.clone());
+    }
+
+    /// What a sweep ended, by its own rules.
+    fn reclaim(&mut self, body: &Scavenge, tier: Tier, lease: &Lease, record: &Record, before: &State) {
+        let nothing = || Observation { lease: lease.lease, alive: Liveness::Unknown, processes: Vec::new() };
+        let observed = body.observed.clone().unwrap_or_else(nothing);
+        let last = Look { clock: body.clock.clone(), observed };
+        let fate = reap(lease, body.earlier.as_ref(), &last, &before.policy, record.ts);
+        let recorded = format!("{} ({})", tier.as_str(), body.why.as_str());
+        let decided = match fate {
+            Fate::Reclaim(tier) => format!("{} ({})", tier.as_str(), tier.standing().as_str()),
+            kept => kept.as_str().into(),
+        };
+        self.compare(record.seq, recorded, decided);
+    }
+
+    fn defer(&mut self, body: &Defer, record: &Record, before: &State) {
+        let Some(lease) = before.live.get(body.lease) else { return };
+        let look = Look { clock: body.clock.clone(), observed: body.observed.clone() };
+        let fate = reap(lease, None, &look, &before.policy, record.ts);
+        let recorded = format!("deferred until {}", body.until);
+        let decided = match fate {
+            Fate::Defer { until } => format!("deferred until {until}"),
+            other => other.as_str().into(),
+        };
+        self.compare(record.seq, recorded, decided);
     }
 
     fn compare(&mut self, seq: Seq, recorded: String, decided: String) {

@@ -9,11 +9,13 @@ use std::borrow::Cow;
 use arbiter::evidence::{ClockReading, Evidence, Observation, ProcessIdentity};
 use arbiter::lease::{Lease, Standing};
 use arbiter::name::{LaneName, OwnerName};
+use arbiter::phase::PhaseName;
 use arbiter::policy::Policy;
+use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::text::shown;
-use arbiter::time::Timestamp;
+use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +52,10 @@ pub enum Op {
     Spawn(Box<Spawn>),
     /// A lease was ended by somebody else: it no longer stood, or an operator insisted.
     Scavenge(Box<Scavenge>),
+    /// A holder said what it is at the end of, or that it no longer is.
+    Phase(Box<PhaseChange>),
+    /// A sweep found a lease past its time and waits for its holder.
+    Defer(Box<Defer>),
     /// The policy changed.
     Policy(Box<PolicyChange>),
     /// An operator accepted a loss.
@@ -96,7 +102,7 @@ pub struct KeptLease {
 
 impl KeptLease {
     /// The names of what is known of a lease: nothing else may stand beside it under such a name.
-    const KNOWN: [&str; 16] = [
+    const KNOWN: [&str; 17] = [
         "lease",
         "fence",
         "lane",
@@ -109,6 +115,7 @@ impl KeptLease {
         "ttl_s",
         "processes",
         "halted",
+        "phase",
         "run_id",
         "why",
         "labels",
@@ -169,6 +176,45 @@ pub struct Counters {
     /// Leases that an operator ended although they may have stood. Absent while there was none, as in the first journals.
     #[serde(skip_serializing_if = "is_zero")]
     pub forces: u64,
+    /// Phases that a sweep had to wait for. This and what follows is absent while it is zero, as in the first journals.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deferrals: u64,
+    /// Leases ended by sweeps, by tier; each is counted as expired or dead as well.
+    #[serde(skip_serializing_if = "Reclaims::is_none")]
+    pub reclaims: Reclaims,
+    /// Records of late writers in the segments that were sealed; a few that came just before or behind a seal may be
+    /// missing here.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub void: u64,
+    /// Writes that were never finished, in the same way.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub torn: u64,
+}
+
+/// Leases ended by sweeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reclaims {
+    /// All their processes were gone, seen twice.
+    pub dead: u64,
+    /// Their time was over and nobody was seen alive or winding up.
+    pub exited: u64,
+    /// They were in a phase for too long.
+    pub ceiling: u64,
+}
+
+impl Reclaims {
+    fn is_none(&self) -> bool {
+        *self == Reclaims::default()
+    }
+}
+
+impl Counters {
+    /// Leases ended by one who needed their place.
+    pub fn takeovers(&self) -> u64 {
+        let Reclaims { dead, exited, ceiling } = self.reclaims;
+        (self.dead + self.expired).saturating_sub(dead + exited + ceiling)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -432,6 +478,55 @@ pub struct Scavenge {
     /// What was seen of its processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observation>,
+    /// By which rule a sweep ended it; absent where somebody needed its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// The look before the last one, where there were two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Look>,
+}
+
+/// PHASE: a holder said what it is at the end of. No beat: that is a record of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseChange {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who said so.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// The phase; none when it is over.
+    pub phase: Option<PhaseName>,
+    /// How long it shall take.
+    #[serde(default, rename = "budget_s", skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Span>,
+    /// The boot-time clock of the holder. The phase counts from here if the lease was in no such phase before.
+    pub clock: ClockReading,
+}
+
+/// DEFER: a sweep waits for a phase. Written once a phase, so that a sweep that looks every second fills no disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defer {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who holds it.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// Why it is put off, in words.
+    pub why: Note,
+    /// Until when it is put off at most, by the wall clock.
+    pub until: Timestamp,
+    /// Who swept.
+    pub by: OwnerName,
+    /// The boot-time clock of the one who looked.
+    pub clock: ClockReading,
+    /// What was seen of its processes.
+    pub observed: Observation,
 }
 
 /// POLICY: in force from here on.
@@ -485,6 +580,8 @@ pub fn encode(op: &Op) -> (&str, String) {
         Op::Halt(body) => ("HALT", json(body)),
         Op::Spawn(body) => ("SPAWN", json(body)),
         Op::Scavenge(body) => ("SCAVENGE", json(body)),
+        Op::Phase(body) => ("PHASE", json(body)),
+        Op::Defer(body) => ("DEFER", json(body)),
         Op::Policy(body) => ("POLICY", json(body)),
         Op::Repair(body) => ("REPAIR", json(body)),
         Op::Unknown(name) => (name, "{}".into()),
@@ -519,6 +616,8 @@ pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
         "HALT" => Op::Halt(boxed(frame, text)?),
         "SPAWN" => Op::Spawn(boxed(frame, text)?),
         "SCAVENGE" => Op::Scavenge(boxed(frame, text)?),
+        "PHASE" => Op::Phase(boxed(frame, text)?),
+        "DEFER" => Op::Defer(boxed(frame, text)?),
         "POLICY" => Op::Policy(boxed(frame, text)?),
         "REPAIR" => Op::Repair(boxed(frame, text)?),
         name => {

@@ -524,6 +524,7 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
         ttl: Span::MAX,
         processes: Vec::new(),
         halted: None,
+        phase: None,
         run_id: None,
         why: Note::new("stands in for records that were lost").ok(),
         labels: arbiter::request::Labels::new(),

@@ -6,7 +6,7 @@ use crate::chain::{Chain, Flow, Valid};
 use crate::disk::{Dir, Disk, Name};
 use crate::line::{self, Crc};
 use crate::mark::Mark;
-use crate::record::{self, Checkpoint, FORMAT, Op, Record};
+use crate::record::{self, Checkpoint, Counters, FORMAT, Op, Record};
 use crate::state::State;
 use crate::{Damage, DamageClass, JournalError};
 
@@ -159,6 +159,18 @@ impl Segment {
         Err(Damage { file, offset: self.chain.bytes(), seq: Some(mark.seq.get()), class, what: what.into() })
     }
 
+    /// What has happened so far, with the lines of this segment that are void or torn.
+    pub fn counters(&self) -> Counters {
+        let before = &self.state.counters;
+        let (void, torn) = (before.void + self.chain.void(), before.torn + self.chain.torn());
+        Counters { void, torn, ..before.clone() }
+    }
+
+    /// The checkpoint that closes it where it ends now.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { counters: self.counters(), ..self.state.checkpoint(true) }
+    }
+
     /// Whether it holds nothing but what it was published with: its root, and behind the root of a repair
     /// the record of that repair.
     pub fn is_as_published(&self) -> bool {
@@ -300,7 +312,10 @@ fn contradiction(state: &State, said: &Checkpoint) -> Result<(), String> {
         return Ok(());
     }
     let ours = state.checkpoint(said.seal);
-    if ours.leases != said.leases || ours.policy != said.policy || ours.counters != said.counters {
+    // Void and torn lines are no records: some may have come between the sealer's look and its seal.
+    let Counters { void, torn, .. } = said.counters;
+    let counters = Counters { void, torn, ..ours.counters };
+    if ours.leases != said.leases || ours.policy != said.policy || counters != said.counters {
         return Err("the checkpoint does not say what the records before it amount to".into());
     }
     Ok(())

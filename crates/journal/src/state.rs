@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use arbiter::evidence::ProcessIdentity;
 use arbiter::lease::{Halted, Lease, LiveSet, Standing};
+use arbiter::phase::Phase;
 use arbiter::policy::Policy;
+use arbiter::reap::Tier;
 use arbiter::request::{PROCESSES_MAX, Request, RequestId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
@@ -111,6 +113,13 @@ impl State {
                     ended.by = Some(body.by.clone());
                     ended.forced.clone_from(&body.forced);
                 })?;
+                let reclaims = &mut self.counters.reclaims;
+                match body.tier {
+                    Some(Tier::Dead) => reclaims.dead += 1,
+                    Some(Tier::Exited) => reclaims.exited += 1,
+                    Some(Tier::Ceiling) => reclaims.ceiling += 1,
+                    None => {}
+                }
                 match body.why {
                     _ if body.forced.is_some() => self.counters.forces += 1,
                     Standing::Dead => self.counters.dead += 1,
@@ -123,6 +132,19 @@ impl State {
                     lease.clock = Some(body.clock.clone());
                 })?;
                 self.counters.heartbeats += 1;
+            }
+            Op::Phase(body) => self.change(body.lease, body.fence, |lease| {
+                let before = lease.phase.as_deref();
+                let after = |name| Phase::entered(before, name, body.budget, ts, &body.clock);
+                lease.phase = body.phase.as_ref().map(after).map(Box::new);
+            })?,
+            Op::Defer(body) => {
+                self.change(body.lease, body.fence, |lease| {
+                    if let Some(phase) = &mut lease.phase {
+                        phase.deferred_at = phase.deferred_at.or(Some(ts));
+                    }
+                })?;
+                self.counters.deferrals += 1;
             }
             Op::Adopt(body) => {
                 self.change(body.lease, body.fence, |lease| {
@@ -242,6 +264,7 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
         ttl: verdict.ttl,
         processes: request.processes.clone(),
         halted: None,
+        phase: None,
         run_id: request.run_id.clone(),
         why: request.why.clone(),
         labels: request.labels.clone(),

@@ -186,7 +186,7 @@ impl<D: Disk> FileStore<D> {
     /// Seals what was just loaded. Loads again in any case: who lost the race sees what won it.
     fn seal_loaded(&mut self, writing: Writing) -> Result<bool, JournalError> {
         let Some(present) = &self.present else { return Ok(false) };
-        let seal = Op::Checkpoint(Box::new(present.segment.state.checkpoint(true)));
+        let seal = Op::Checkpoint(Box::new(present.segment.checkpoint()));
         // A sealed segment takes no more records, not even those that would make room. So its seal is not written
         // before there is room for the successor.
         self.try_for_room(record::encode(&seal).1.len())?;

@@ -101,6 +101,8 @@ fn unlock_of(state: &State, lease: &Lease, n: u64, alive: Liveness) -> Op {
         forced,
         clock: clock(n),
         observed: Some(Observation { lease: lease.lease, alive, processes: Vec::new() }),
+        tier: None,
+        earlier: None,
     }))
 }
 

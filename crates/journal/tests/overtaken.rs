@@ -104,6 +104,8 @@ fn attempt(disk: impl Disk, act: Act, lease: LeaseId, n: u64) -> Told {
                 forced: (why == Standing::Held).then(|| Note::new("so be it").expect("text")),
                 clock: clock(LATE + n),
                 observed: None,
+                tier: None,
+                earlier: None,
             }))
         }
     };

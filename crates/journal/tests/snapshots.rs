@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, ProcessReport};
 use arbiter::lease::Standing;
+use arbiter::phase::PhaseName;
+use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Span;
@@ -19,7 +21,8 @@ use journal::disk::{Access, Dir, Name};
 use journal::history::survey;
 use journal::line::{self, Crc, Stamp};
 use journal::record::{
-    self, Adopt, Checkpoint, Halt, Heartbeat, Op, PolicyChange, Record, Release, Repair, Scavenge, Spawn,
+    self, Adopt, Checkpoint, Defer, Halt, Heartbeat, Op, PhaseChange, PolicyChange, Record, Release, Repair,
+    Scavenge, Spawn,
 };
 use journal::repair::{self, Plan};
 use journal::segment;
@@ -122,6 +125,8 @@ fn the_line_of_every_record() {
                 forced: None,
                 clock: clock(9),
                 observed: evidence.observed.first().cloned(),
+                tier: None,
+                earlier: None,
             })),
         ),
         (
@@ -136,6 +141,62 @@ fn the_line_of_every_record() {
                 forced: Note::new("ann is on holiday").ok(),
                 clock: clock(9),
                 observed: None,
+                tier: None,
+                earlier: None,
+            })),
+        ),
+        (
+            "scavenge of a sweep",
+            Op::Scavenge(Box::new(Scavenge {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                why: Standing::Dead,
+                by: owner("bob"),
+                forced: None,
+                clock: clock(10),
+                observed: evidence.observed.first().cloned(),
+                tier: Some(Tier::Dead),
+                earlier: Some(Look { clock: clock(9), observed: evidence.observed[0].clone() }),
+            })),
+        ),
+        (
+            "phase",
+            Op::Phase(Box::new(PhaseChange {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                phase: PhaseName::new("finalizing").ok(),
+                budget: Some(Span::from_s(300)),
+                clock: clock(9),
+            })),
+        ),
+        (
+            "phase that is over",
+            Op::Phase(Box::new(PhaseChange {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                phase: None,
+                budget: None,
+                clock: clock(9),
+            })),
+        ),
+        (
+            "defer",
+            Op::Defer(Box::new(Defer {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                why: Note::new("it is finalizing").expect("text"),
+                until: time(309),
+                by: owner("bob"),
+                clock: clock(9),
+                observed: Observation { lease, alive: Liveness::Unknown, processes: Vec::new() },
             })),
         ),
         (

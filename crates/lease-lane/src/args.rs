@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Halt(Halt),
     /// Put on record that a run is coming; nothing is granted or blocked
     Spawn(Spawn),
+    /// End leases whose holders are gone, and wait for those that are winding up
+    Sweep(Sweep),
     /// List the live leases
     Live,
     /// Tell whether paths lie in a live lease of the owner
@@ -158,6 +160,35 @@ pub(crate) struct Heartbeat {
     /// Write nothing if the last beat is younger than DUR
     #[arg(long, value_name = "DUR")]
     pub(crate) coalesce: Option<String>,
+    /// Say that the holder is winding up, so that a sweep waits for it; or that it no longer is
+    #[arg(long, value_enum, value_name = "PHASE")]
+    pub(crate) phase: Option<PhaseArg>,
+    /// Let a sweep wait for DUR since the phase was entered [default: as long as the policy lets it, else 1d]
+    #[arg(long, value_name = "DUR", requires = "phase")]
+    pub(crate) budget: Option<String>,
+}
+
+/// What a holder is at the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PhaseArg {
+    /// It is winding up
+    Finalizing,
+    /// It is not
+    #[value(alias = "clear")]
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    /// Decide and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only the lease in this lane
+    #[arg(long, value_name = "L")]
+    pub(crate) lane: Option<String>,
+    /// Sweep again and again, every DUR, until a signal
+    #[arg(long, value_name = "DUR")]
+    pub(crate) every: Option<String>,
 }
 
 #[derive(Debug, Args)]

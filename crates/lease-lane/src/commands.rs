@@ -16,6 +16,7 @@ mod man;
 mod region;
 mod repair;
 mod replay;
+mod sweep;
 mod tail;
 mod unlock;
 mod verify;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Unlock(args) => unlock::run(&find()?, &args, talk)?,
         Command::Halt(args) => announce::halt(&find()?, &args, talk)?,
         Command::Spawn(args) => announce::spawn(&find()?, &args, talk)?,
+        Command::Sweep(args) => return sweep::run(&find()?, &global, &args, out, talk),
         Command::Live => live::run(&find()?)?,
         Command::Check(args) => check::run(&find()?, &args)?,
         Command::Replay(args) => replay::run(&find()?, &args)?,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use arbiter::lease::{Halted, Lease};
+use arbiter::phase::Phase;
 use arbiter::region::Region;
 use arbiter::request::Labels;
 use arbiter::text::{Text, shown};
@@ -54,6 +55,13 @@ pub(crate) fn claims(tree: &Region, read: &Region) -> String {
     }
 }
 
+/// What a holder is at the end of.
+pub(crate) fn phase(phase: &Phase, now: Timestamp) -> String {
+    let budget = phase.budget.map_or_else(String::new, |budget| format!(", budget {}", span(budget)));
+    let deferred = phase.deferred_at.map_or("", |_| ", a sweep waits for it");
+    format!("{} since {}{budget}{deferred}", phase.name, from_now(phase.since, now))
+}
+
 /// One live lease, on two lines and one for each thing that is said of it.
 pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     let mut text = format!("lease {} · lane {} · owner {}", lease.lease, lease.lane, lease.owner);
@@ -71,6 +79,9 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
         if lease.expires_at() >= now { "expires" } else { "expired" },
         from_now(lease.expires_at(), now),
     );
+    if let Some(phase) = &lease.phase {
+        let _ = writeln!(text, "  {}", self::phase(phase, now));
+    }
     if let Some(why) = &lease.why {
         let _ = writeln!(text, "  why: {why}");
     }

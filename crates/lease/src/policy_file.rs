@@ -47,7 +47,7 @@ impl PolicyError {
             Self::Unreadable { .. } => Some("name another one: --policy FILE".into()),
             Self::Unusable { meant: Some(meant), .. } => Some(format!("did you mean `{meant}`?")),
             Self::Unusable { meant: None, .. } => {
-                Some("keys are: case, ttl, grace, history, and tree, read, ttl under [lanes.NAME]".into())
+                Some("keys are: case, ttl, grace, ceiling, foreign_host, history, and tree, read, ttl under [lanes.NAME]".into())
             }
         }
     }
@@ -135,8 +135,10 @@ fn check(policy: &Policy) -> Result<(), String> {
             return Err(format!("`ttl` of lane `{name}` is zero"));
         }
     }
-    if policy.ttl == Some(Span::ZERO) {
-        return Err("`ttl` is zero".into());
+    for (key, span) in [("ttl", policy.ttl), ("ceiling", policy.ceiling)] {
+        if span == Some(Span::ZERO) {
+            return Err(format!("`{key}` is zero"));
+        }
     }
     Ok(())
 }
@@ -209,6 +211,8 @@ mod tests {
             ("tll = '10m'", "tll"),
             ("ttl = 10", "expected a string"),
             ("ttl = '0s'", "zero"),
+            ("ceiling = '0s'", "zero"),
+            ("foreign_host = 'ignore'", "ignore"),
             ("ttl = 'soon'", "soon"),
             ("[lanes.api]\ntree = ['../x']", "../x"),
             ("[lanes.api]\n", "neither"),

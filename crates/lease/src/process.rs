@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 pub use here::Here;
-pub use judge::{Seen, Signal, StatSeen, judge};
+pub use judge::{Seen, Signal, StatSeen, judge, under_policy};
 pub use stat::Stat;
 
 use here::ProcView;

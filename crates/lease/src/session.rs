@@ -11,6 +11,7 @@ mod error;
 mod holder;
 mod operate;
 mod read;
+mod sweep;
 mod unlock;
 
 use std::sync::OnceLock;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
+use arbiter::policy::Policy;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 use journal::JournalError;
@@ -30,14 +32,16 @@ use journal::store::{Appended, FileStore, Store, Writing};
 use crate::clock::Clock;
 use crate::machine::{Machine, RealMachine};
 use crate::mutex::{self, Guard, Holder, MutexError, Patience};
+use crate::process::under_policy;
 
 pub use acquire::{Acquired, Ask};
 pub use adopt::{Adopted, Adoption};
 pub use announce::{StopOrder, Stopping};
 pub use error::LeaseError;
-pub use holder::{Beaten, Miss, Released, Which};
+pub use holder::{Beaten, Miss, PhaseWish, Released, Which};
 pub use operate::{Compacted, Imported};
 pub use read::{Checked, LeaseView, PathCheck, View};
+pub use sweep::{Sweeping, Swept, SweptLease};
 pub use unlock::{Unlocked, Unlocking};
 
 /// One caller's dealings with a store.
@@ -242,8 +246,9 @@ pub fn chain_of(error: &dyn std::error::Error) -> String {
 }
 
 /// Whether a process of the lease is seen alive, as far as it can be told from here.
-fn observe<M: Machine>(machine: &M, lease: &Lease) -> arbiter::evidence::Observation {
-    let processes: Vec<_> = lease.processes.iter().map(|one| machine.probe(one)).collect();
+fn observe<M: Machine>(machine: &M, lease: &Lease, policy: &Policy) -> arbiter::evidence::Observation {
+    let look = |process| under_policy(machine.probe(process), policy.foreign_host);
+    let processes: Vec<_> = lease.processes.iter().map(look).collect();
     let alive = arbiter::evidence::Liveness::of_all(processes.iter().map(|report| report.alive));
     arbiter::evidence::Observation { lease: lease.lease, alive, processes }
 }

@@ -133,6 +133,7 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         ttl,
         processes: one.processes.unwrap_or_default(),
         halted: None,
+        phase: None,
         run_id: one.run_id,
         why: one.why,
         labels: one.labels,

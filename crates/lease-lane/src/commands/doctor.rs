@@ -7,7 +7,8 @@ use arbiter::lease::LiveSet;
 use arbiter::time::{Span, Timestamp};
 use journal::disk::{Access, FileSystem, Fitness, RealDisk};
 use journal::history::{self, Survey};
-use journal::record::FORMAT;
+use journal::record::{Counters, FORMAT};
+use journal::segment::Segment;
 use journal::store::{FileStore, Store};
 use lease::clock::Clock;
 use lease::machine::{Machine as _, RealMachine};
@@ -16,6 +17,7 @@ use lease::place::StoreFrom;
 use serde::Serialize;
 
 use self::clock::ClockJson;
+use super::live::counters_json;
 use super::verify::DamageJson;
 use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
@@ -46,6 +48,7 @@ struct Json<'a> {
     void: u64,
     torn: u64,
     poisoned: bool,
+    counters: serde_json::Value,
     mutex: Option<MutexJson>,
     damage: Vec<DamageJson<'a>>,
     /// What else somebody should look at, by the names of these keys.
@@ -177,6 +180,7 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         void: survey.void,
         torn: survey.torn,
         poisoned: store.poisoned,
+        counters: counters_json(&store.counters),
         mutex: store.mutex,
         damage: survey.damage.iter().map(DamageJson::from).collect(),
         warnings: Vec::new(),
@@ -192,6 +196,7 @@ struct Looked {
     head: Option<Timestamp>,
     format: Option<String>,
     poisoned: bool,
+    counters: Counters,
     mutex: Option<MutexJson>,
 }
 
@@ -207,7 +212,8 @@ fn look(disk: &RealDisk, survey: &Survey) -> Result<Looked, Failure> {
     let mutex = mutex::look(&machine)?.map(|(holder, stale)| MutexJson::new(&machine, holder, stale));
     let format = store.segment().map(|segment| segment.format.clone());
     let head = store.head().map(|head| head.ts);
-    Ok(Looked { live, head, format, poisoned: store.is_poisoned(), mutex })
+    let counters = store.segment().map(Segment::counters).unwrap_or_default();
+    Ok(Looked { live, head, format, counters, poisoned: store.is_poisoned(), mutex })
 }
 
 fn text(json: &Json<'_>, survey: &Survey) -> String {
@@ -235,6 +241,19 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     text.push_str(&format!(
         "journal  {} records in {} segments, {} bytes; {} void, {} torn; live leases: {}\n",
         json.records, json.segments, json.bytes, json.void, json.torn, json.live
+    ));
+    let counted = |name: &str| json.counters[name].as_u64().unwrap_or_default();
+    let reclaims = &json.counters["reclaims"];
+    text.push_str(&format!(
+        "counted  {} grants, {} refusals, {} evicted by who needed the place, {} forced out; sweeps: {} dead, {} exited, {} over their ceiling, {} put off\n",
+        counted("grants"),
+        counted("refusals"),
+        counted("takeovers"),
+        counted("forces"),
+        reclaims["dead"],
+        reclaims["exited"],
+        reclaims["ceiling"],
+        counted("deferrals"),
     ));
     if json.poisoned {
         text.push_str("         a sync failed here; the next writer starts a new segment: check the disk\n");

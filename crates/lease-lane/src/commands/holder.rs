@@ -4,18 +4,20 @@ use std::io::Write;
 
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
+use arbiter::phase::PhaseName;
 use arbiter::request::Note;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use journal::record::Ended;
 use lease::clock::Clock;
 use lease::machine::RealMachine;
-use lease::session::{LeaseError, Miss, Session, Which};
+use lease::session::{LeaseError, Miss, PhaseWish, Session, Which};
 use serde::Serialize;
 
 use super::acquire::lane_name;
+use super::live::PhaseJson;
 use super::warn;
-use crate::args;
+use crate::args::{self, PhaseArg};
 use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
 use crate::render;
@@ -51,7 +53,8 @@ pub(super) fn heartbeat(
     let (which, fence) = which(&args.held)?;
     let coalesce = args.coalesce.as_deref().map(Span::parse).transpose();
     let coalesce = coalesce.map_err(|error| Failure::flag("--coalesce", error))?;
-    Ok(match ask(context, &which, talk, |session| session.heartbeat(&which, fence, coalesce))? {
+    let wish = phase_wish(args)?;
+    Ok(match ask(context, &which, talk, |session| session.beat(&which, fence, coalesce, wish.as_ref()))? {
         Err(missed) => missed,
         Ok(beaten) => {
             #[derive(Serialize)]
@@ -63,6 +66,7 @@ pub(super) fn heartbeat(
                 coalesced: bool,
                 expires_at: Timestamp,
                 halted: Option<&'a Halted>,
+                phase: Option<PhaseJson<'a>>,
                 seq: Option<Seq>,
             }
             let json = Json {
@@ -73,6 +77,7 @@ pub(super) fn heartbeat(
                 coalesced: beaten.coalesced,
                 expires_at: beaten.expires_at,
                 halted: beaten.halted.as_ref(),
+                phase: beaten.phase.as_deref().map(PhaseJson::new),
                 seq: beaten.seq,
             };
             let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
@@ -80,8 +85,34 @@ pub(super) fn heartbeat(
             let expires = render::from_now(beaten.expires_at, now);
             let mut text =
                 format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
+            if let Some(phase) = &beaten.phase {
+                text.push_str(&format!("{}\n", render::phase(phase, now)));
+            }
             text.extend(beaten.halted.as_ref().map(render::halted));
             Reply::new(Exit::Yes, &json, text)
+        }
+    })
+}
+
+/// What the caller says of its phase, if anything.
+fn phase_wish(args: &args::Heartbeat) -> Result<Option<PhaseWish>, Failure> {
+    let budget = args.budget.as_deref().map(Span::parse).transpose();
+    let budget = budget.map_err(|error| Failure::flag("--budget", error))?;
+    if budget == Some(Span::ZERO) {
+        let error = "no time at all is no phase; to be in none, say --phase none";
+        return Err(Failure::flag("--budget", error));
+    }
+    Ok(match (args.phase, budget) {
+        (None, _) => None,
+        (Some(PhaseArg::Finalizing), budget) => {
+            Some(PhaseWish::Enter(PhaseName::new("finalizing").expect("a short name"), budget))
+        }
+        (Some(PhaseArg::None), None) => Some(PhaseWish::Clear),
+        (Some(PhaseArg::None), Some(_)) => {
+            return Err(Failure::usage(
+                "--budget goes with --phase finalizing",
+                Some("lease-lane heartbeat LANE --phase finalizing --budget 5m".into()),
+            ));
         }
     })
 }

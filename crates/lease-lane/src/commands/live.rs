@@ -3,10 +3,12 @@
 use arbiter::evidence::{Liveness, ProcessIdentity};
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
+use arbiter::phase::{Phase, PhaseName};
 use arbiter::region::Region;
 use arbiter::request::{Labels, Note, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
+use journal::record::Counters;
 use lease::session::View;
 use serde::Serialize;
 
@@ -29,7 +31,7 @@ pub(super) struct LeaseJson<'a> {
     ttl_s: Span,
     expires_at: Timestamp,
     alive: Liveness,
-    phase: Option<&'a str>,
+    phase: Option<PhaseJson<'a>>,
     halted: Option<&'a Halted>,
     processes: &'a [ProcessIdentity],
     run_id: Option<&'a RunId>,
@@ -51,7 +53,7 @@ impl<'a> LeaseJson<'a> {
             ttl_s: lease.ttl,
             expires_at: lease.expires_at(),
             alive,
-            phase: None,
+            phase: lease.phase.as_deref().map(PhaseJson::new),
             halted: lease.halted.as_ref(),
             processes: &lease.processes,
             run_id: lease.run_id.as_ref(),
@@ -61,6 +63,36 @@ impl<'a> LeaseJson<'a> {
     }
 }
 
+/// A phase as people and scripts see it.
+#[derive(Serialize)]
+pub(super) struct PhaseJson<'a> {
+    name: &'a PhaseName,
+    since: Timestamp,
+    budget_s: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deferred_at: Option<Timestamp>,
+}
+
+impl<'a> PhaseJson<'a> {
+    pub(super) fn new(phase: &'a Phase) -> PhaseJson<'a> {
+        let &Phase { ref name, since, budget, deferred_at, .. } = phase;
+        PhaseJson { name, since, budget_s: budget, deferred_at }
+    }
+}
+
+/// The counters, also those that a journal leaves out while they are zero.
+pub(super) fn counters_json(counters: &Counters) -> serde_json::Value {
+    let mut json = serde_json::json!(counters);
+    json["reclaims"] = serde_json::json!(counters.reclaims);
+    json["takeovers"] = counters.takeovers().into();
+    for name in ["deferrals", "forces", "void", "torn"] {
+        if json[name].is_null() {
+            json[name] = 0.into();
+        }
+    }
+    json
+}
+
 /// The live set as the contract spells it.
 #[derive(Serialize)]
 pub(super) struct LiveJson<'a> {
@@ -68,21 +100,31 @@ pub(super) struct LiveJson<'a> {
     pub(super) seq: u64,
     pub(super) leases: Vec<LeaseJson<'a>>,
     pub(super) waiters: [(); 0],
+    /// What has happened so far; only where the question is about now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) counters: Option<serde_json::Value>,
 }
 
 pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
     let Some(disk) = context.look()? else {
-        let json = LiveJson { outcome: "ok", seq: 0, leases: Vec::new(), waiters: [] };
+        let json = LiveJson {
+            outcome: "ok",
+            seq: 0,
+            leases: Vec::new(),
+            waiters: [],
+            counters: Some(counters_json(&Counters::default())),
+        };
         return Ok(Reply::new(Exit::Yes, &json, "no lease is live (and nothing was ever written here)\n"));
     };
     let mut session = context.session(&disk, context.owner()?);
-    let View { seq, leases } = session.live()?;
+    let View { seq, leases, counters } = session.live()?;
     let now = session.time();
     let json = LiveJson {
         outcome: "ok",
         seq: seq.map_or(0, Seq::get),
         leases: leases.iter().map(|view| LeaseJson::new(&view.lease, view.alive)).collect(),
         waiters: [],
+        counters: Some(counters_json(&counters)),
     };
     let mut text = String::new();
     for view in &leases {

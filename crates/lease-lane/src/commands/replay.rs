@@ -62,6 +62,7 @@ fn live_set(state: &State, seq: Option<Seq>) -> Reply {
         seq: seq.map_or(0, Seq::get),
         leases: state.live.iter().map(|lease| LeaseJson::new(lease, Liveness::Unknown)).collect(),
         waiters: [],
+        counters: None,
     };
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let mut text = match seq {

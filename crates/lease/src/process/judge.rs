@@ -1,6 +1,7 @@
 //! From what was seen of a process to whether it lives: a pure function over every row of feature C3.
 
-use arbiter::evidence::{Liveness, ProcessIdentity, ProcessReport};
+use arbiter::evidence::{ANOTHER_HOST, Liveness, ProcessIdentity, ProcessReport};
+use arbiter::policy::ForeignHost;
 
 use super::PID_MAX;
 
@@ -81,6 +82,21 @@ pub fn judge(process: &ProcessIdentity, seen: &Seen<'_>) -> ProcessReport {
     ProcessReport { process: process.clone(), alive, why: why.to_owned() }
 }
 
+/// What a policy makes of a report: processes of another host may count as gone. A process of which no host is
+/// recorded is not of another one.
+#[must_use]
+pub fn under_policy(report: ProcessReport, foreign_host: ForeignHost) -> ProcessReport {
+    let is_elsewhere = report.why == ANOTHER_HOST && !report.process.host.is_empty();
+    match foreign_host {
+        ForeignHost::Takeover if is_elsewhere => {
+            let why = "another host, which the policy gives up".to_owned();
+            ProcessReport { alive: Liveness::No, why, ..report }
+        }
+        // With `refuse` it stays unknown; that its lease is held is a rule of the arbiter.
+        ForeignHost::Takeover | ForeignHost::Ttl | ForeignHost::Refuse => report,
+    }
+}
+
 type Conclusion = (Liveness, &'static str);
 
 /// The rows that need no look at any process: `None` when the pid means something here.
@@ -89,7 +105,7 @@ pub(super) fn judge_place(process: &ProcessIdentity, seen: &Seen<'_>) -> Option<
         return Some((Liveness::Unknown, "not a process id"));
     }
     if process.host.is_empty() || process.host != seen.host {
-        return Some((Liveness::Unknown, "another host"));
+        return Some((Liveness::Unknown, ANOTHER_HOST));
     }
     let recorded = boot_of(&process.boot);
     let current = seen.domain.map(boot_of).unwrap_or_default();
@@ -249,6 +265,28 @@ mod tests {
         }
         let nameless = ProcessIdentity { host: String::new(), ..process() };
         check(&nameless, &Seen { host: "", ..running() }, Liveness::Unknown, "another host");
+    }
+
+    #[test]
+    fn another_host_under_each_policy() {
+        let elsewhere = judge(&process(), &Seen { host: "other", ..running() });
+        for (policy, alive) in [
+            (ForeignHost::Refuse, Liveness::Unknown),
+            (ForeignHost::Ttl, Liveness::Unknown),
+            (ForeignHost::Takeover, Liveness::No),
+        ] {
+            assert_eq!(under_policy(elsewhere.clone(), policy).alive, alive, "{policy:?}");
+        }
+        // Only what is known to be of another host is given up; nothing else is touched.
+        let nameless = ProcessIdentity { host: String::new(), ..process() };
+        for report in [
+            judge(&nameless, &running()),
+            judge(&process(), &running()),
+            judge(&process(), &Seen { pidns: Some(8), ..running() }),
+            judge(&ProcessIdentity { pid: 0, ..process() }, &Seen { host: "other", ..running() }),
+        ] {
+            assert_eq!(under_policy(report.clone(), ForeignHost::Takeover), report);
+        }
     }
 
     #[test]

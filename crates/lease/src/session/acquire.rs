@@ -254,7 +254,7 @@ pub(super) fn decide<M: Machine>(machine: &M, ask: &Ask, moment: &Moment<'_>) ->
     evidence.with_leases.clone_from(with_leases);
     let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
     let bound = bound.filter(|lease| !lease.processes.is_empty());
-    evidence.observed = bound.map(|lease| observe(machine, lease)).collect();
+    evidence.observed = bound.map(|lease| observe(machine, lease, policy)).collect();
     let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now: moment.now });
 
     let mut ops = Vec::new();

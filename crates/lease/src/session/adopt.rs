@@ -51,7 +51,9 @@ impl<M: Machine> Session<M> {
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
+        let mut policy = None;
         let done = self.transact(|moment| {
+            policy = Some(moment.state.policy.clone());
             let lease = match held_by(moment.state, adoption) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
@@ -79,7 +81,7 @@ impl<M: Machine> Session<M> {
         let seq = done.last;
         Ok(done.answer.map(|mut lease| {
             lease.fence = seq.map_or(lease.fence, Fence::from);
-            let alive = observe(&self.machine, &lease).alive;
+            let alive = observe(&self.machine, &lease, &policy.unwrap_or_default()).alive;
             Adopted { alive, halted: lease.halted.clone(), lease, seq }
         }))
     }

@@ -2,11 +2,13 @@
 //!
 //! Each names the lease by lane or number, is open to its owner only, and is refused for an older fence.
 
+use arbiter::evidence::ClockReading;
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
+use arbiter::phase::{Phase, PhaseName};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
-use journal::record::{Ended, Heartbeat, Op, Release};
+use journal::record::{Ended, Heartbeat, Op, PhaseChange, Release};
 use journal::state::State;
 
 use crate::machine::Machine;
@@ -53,6 +55,15 @@ pub struct Released {
     pub seq: Option<Seq>,
 }
 
+/// What a holder says of its phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PhaseWish {
+    /// It is in this one, and means to be for no longer than that.
+    Enter(PhaseName, Option<Span>),
+    /// It is in none.
+    Clear,
+}
+
 /// What a beat came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beaten {
@@ -68,6 +79,8 @@ pub struct Beaten {
     pub coalesced: bool,
     /// The stop decision on record, if any.
     pub halted: Option<Halted>,
+    /// What the holder is at the end of, if it said so.
+    pub phase: Option<Box<Phase>>,
     /// The record of the beat.
     pub seq: Option<Seq>,
 }
@@ -117,6 +130,22 @@ impl<M: Machine> Session<M> {
         fence: Option<Fence>,
         coalesce: Option<Span>,
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
+        self.beat(which, fence, coalesce, None)
+    }
+
+    /// As [`Session::heartbeat`], and says what the holder is at the end of. A phase that it is in already, with the
+    /// same budget, is not written again.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]. A [`Miss`] is an answer.
+    pub fn beat(
+        &mut self,
+        which: &Which,
+        fence: Option<Fence>,
+        coalesce: Option<Span>,
+        wish: Option<&PhaseWish>,
+    ) -> Result<Result<Beaten, Miss>, LeaseError> {
         let owner = self.owner.clone();
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
@@ -136,10 +165,36 @@ impl<M: Machine> Session<M> {
                 expires_at: lease.expires_at(),
                 coalesced: recent,
                 halted: lease.halted.clone(),
+                phase: lease.phase.clone(),
                 seq: None,
             };
+            let mut ops = Vec::new();
+            if let Some(wish) = wish {
+                let after = phase_after(lease, wish, moment.now, &reading);
+                let is_new = after != lease.phase;
+                beaten.phase = after;
+                if is_new {
+                    let (phase, budget) = match wish {
+                        PhaseWish::Enter(name, budget) => (Some(name.clone()), *budget),
+                        PhaseWish::Clear => (None, None),
+                    };
+                    ops.push(Op::Phase(Box::new(PhaseChange {
+                        lane: lease.lane.clone(),
+                        owner: owner.clone(),
+                        lease: lease.lease,
+                        fence: lease.fence,
+                        phase,
+                        budget,
+                        clock: reading.clone(),
+                    })));
+                }
+            }
             if recent {
-                return Ok(Decision::Answer(Ok(beaten)));
+                return Ok(if ops.is_empty() {
+                    Decision::Answer(Ok(beaten))
+                } else {
+                    Decision::Write(ops, Ok(beaten))
+                });
             }
             beaten.expires_at = lease.heartbeat_at.max(moment.now).plus(lease.ttl);
             let beat = Heartbeat {
@@ -149,7 +204,8 @@ impl<M: Machine> Session<M> {
                 fence: lease.fence,
                 clock: reading,
             };
-            Ok(Decision::Write(vec![Op::Heartbeat(beat)], Ok(beaten)))
+            ops.push(Op::Heartbeat(beat));
+            Ok(Decision::Write(ops, Ok(beaten)))
         })?;
         let seq = done.last;
         Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))
@@ -158,6 +214,22 @@ impl<M: Machine> Session<M> {
     /// Nobody holds anything in a store without records, and asking makes none.
     pub(super) fn nothing_there(&mut self) -> Result<Option<Miss>, LeaseError> {
         Ok((!self.store.has_begun()?).then_some(Miss::NotHeld))
+    }
+}
+
+/// What a lease is in once its holder has said so.
+fn phase_after(
+    lease: &Lease,
+    wish: &PhaseWish,
+    now: Timestamp,
+    reading: &ClockReading,
+) -> Option<Box<Phase>> {
+    match wish {
+        PhaseWish::Enter(name, budget) => {
+            let before = lease.phase.as_deref();
+            Some(Box::new(Phase::entered(before, name, *budget, now, reading)))
+        }
+        PhaseWish::Clear => None,
     }
 }
 

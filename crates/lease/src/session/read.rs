@@ -2,9 +2,12 @@
 
 use arbiter::evidence::Liveness;
 use arbiter::lease::Lease;
+use arbiter::policy::Policy;
 use arbiter::region::ProjectPath;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
+use journal::record::Counters;
+use journal::segment::Segment;
 use journal::state::State;
 use journal::store::Store;
 
@@ -18,6 +21,8 @@ pub struct View {
     pub seq: Option<Seq>,
     /// The live leases, in order of first acquisition.
     pub leases: Vec<LeaseView>,
+    /// What has happened so far.
+    pub counters: Counters,
 }
 
 /// A live lease with what can be seen of its holder.
@@ -58,9 +63,10 @@ impl<M: Machine> Session<M> {
     pub fn live(&mut self) -> Result<View, LeaseError> {
         let mut store = self.reading();
         let leases = store.load()?.map_or_else(Vec::new, |state| {
-            state.live.iter().map(|lease| view(&self.machine, lease)).collect()
+            state.live.iter().map(|lease| view(&self.machine, lease, &state.policy)).collect()
         });
-        Ok(View { seq: store.head().map(|head| head.seq), leases })
+        let counters = store.segment().map(Segment::counters).unwrap_or_default();
+        Ok(View { seq: store.head().map(|head| head.seq), leases, counters })
     }
 
     /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named.
@@ -114,11 +120,11 @@ fn check_path<M: Machine>(
         .iter()
         .filter(|lease| !is_mine(lease))
         .filter(claims)
-        .map(|lease| view(machine, lease))
+        .map(|lease| view(machine, lease, &state.policy))
         .collect();
     PathCheck { path, by, others }
 }
 
-fn view<M: Machine>(machine: &M, lease: &Lease) -> LeaseView {
-    LeaseView { lease: lease.clone(), alive: observe(machine, lease).alive }
+fn view<M: Machine>(machine: &M, lease: &Lease, policy: &Policy) -> LeaseView {
+    LeaseView { lease: lease.clone(), alive: observe(machine, lease, policy).alive }
 }

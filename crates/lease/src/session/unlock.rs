@@ -66,11 +66,11 @@ impl<M: Machine> Session<M> {
                 return Ok(Decision::Answer(Err(Miss::Fenced(Box::new(lease.clone())))));
             }
             let observed: Option<Observation> =
-                (!lease.processes.is_empty()).then(|| observe(&machine, lease));
+                (!lease.processes.is_empty()).then(|| observe(&machine, lease, &state.policy));
             let alive = observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
             let clock = machine.clock().reading();
             let grace = state.policy.grace_of(lease);
-            let standing = lease.standing(alive, grace, moment.now, &clock);
+            let standing = lease.standing_under(&state.policy, observed.as_ref(), moment.now, &clock);
             let forced = force.clone().filter(|_| standing == Standing::Held);
             let unlocked = Unlocked {
                 lease: lease.clone(),
@@ -94,6 +94,8 @@ impl<M: Machine> Session<M> {
                 forced,
                 clock,
                 observed,
+                tier: None,
+                earlier: None,
             };
             Ok(Decision::Write(vec![Op::Scavenge(Box::new(record))], Ok(unlocked)))
         })?;
