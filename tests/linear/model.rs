@@ -569,7 +569,7 @@ fn request_of(ask: &Ask) -> Request {
 }
 
 fn process(n: u32) -> ProcessIdentity {
-    ProcessIdentity { pid: n + 1, start: 0, boot: String::new(), pidns: 0, host: String::new() }
+    ProcessIdentity { pid: n + 1, start: 0, boot: String::new(), pidns: 0, host: String::new(), role: None }
 }
 
 fn key_of(lane: &str) -> LaneKey {

@@ -24,6 +24,19 @@ pub struct ProcessIdentity {
     pub pidns: u64,
     /// Host on which the process runs.
     pub host: String,
+    /// What it is to its lease; none for a process that the lease is simply bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// What a process is to a lease that was taken to run a command (feature C4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It watches over the worker: `lease-lane run`.
+    Supervisor,
+    /// It leads a process group, and lives as long as any process of that group does.
+    Worker,
 }
 
 /// A reading of the boot-time clock, comparable only with readings of the same `boot`.

@@ -59,7 +59,7 @@ fn lease(id: u64, lane: &str, tree: &[&str], read: &[&str]) -> Lease {
 
 fn bound(mut lease: Lease) -> Lease {
     lease.processes =
-        vec![ProcessIdentity { pid: 7, start: 1, boot: BOOT.into(), pidns: 1, host: "h".into() }];
+        vec![ProcessIdentity { pid: 7, start: 1, boot: BOOT.into(), pidns: 1, host: "h".into(), role: None }];
     lease
 }
 

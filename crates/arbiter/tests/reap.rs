@@ -125,7 +125,7 @@ fn wall(ms: u64) -> Timestamp {
 }
 
 fn process(pid: u32) -> ProcessIdentity {
-    ProcessIdentity { pid, start: 1, boot: "boot".into(), pidns: 1, host: "h".into() }
+    ProcessIdentity { pid, start: 1, boot: "boot".into(), pidns: 1, host: "h".into(), role: None }
 }
 
 fn look(up_ms: u64, processes: &[ProcessIdentity], alive: Liveness, why: &str) -> Look {

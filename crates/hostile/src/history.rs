@@ -158,7 +158,7 @@ fn halted(lease: &Lease, choices: &mut Choices<'_>) -> Op {
 
 fn process(choices: &mut Choices<'_>) -> ProcessIdentity {
     let pid = 1 + u32::from(choices.byte());
-    ProcessIdentity { pid, start: 7, boot: "b0071d".into(), pidns: 1, host: "h".into() }
+    ProcessIdentity { pid, start: 7, boot: "b0071d".into(), pidns: 1, host: "h".into(), role: None }
 }
 
 /// What the leases of a live set promise each other (S1).

@@ -46,6 +46,8 @@ pub enum Op {
     Heartbeat(Heartbeat),
     /// A lease went to another holder.
     Adopt(Box<Adopt>),
+    /// A lease was bound to more processes.
+    Attach(Box<Attach>),
     /// Somebody decided that a run shall stop.
     Halt(Box<Halt>),
     /// Somebody said that a run is coming.
@@ -419,6 +421,23 @@ pub struct Adopt {
     pub processes: Vec<ProcessIdentity>,
 }
 
+/// ATTACH: the holder has more processes. It was heard of, so this is a beat as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who holds it.
+    pub owner: OwnerName,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The fence of its holder.
+    pub fence: Fence,
+    /// The boot-time clock of the holder.
+    pub clock: ClockReading,
+    /// Processes that are attached beside those that are there.
+    pub processes: Vec<ProcessIdentity>,
+}
+
 /// HALT: a decision that is on record and signals nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halt {
@@ -577,6 +596,7 @@ pub fn encode(op: &Op) -> (&str, String) {
         Op::Release(body) => ("RELEASE", json(body)),
         Op::Heartbeat(body) => ("HEARTBEAT", json(body)),
         Op::Adopt(body) => ("ADOPT", json(body)),
+        Op::Attach(body) => ("ATTACH", json(body)),
         Op::Halt(body) => ("HALT", json(body)),
         Op::Spawn(body) => ("SPAWN", json(body)),
         Op::Scavenge(body) => ("SCAVENGE", json(body)),
@@ -613,6 +633,7 @@ pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
         "RELEASE" => Op::Release(body(frame, text)?),
         "HEARTBEAT" => Op::Heartbeat(body(frame, text)?),
         "ADOPT" => Op::Adopt(boxed(frame, text)?),
+        "ATTACH" => Op::Attach(boxed(frame, text)?),
         "HALT" => Op::Halt(boxed(frame, text)?),
         "SPAWN" => Op::Spawn(boxed(frame, text)?),
         "SCAVENGE" => Op::Scavenge(boxed(frame, text)?),

@@ -395,6 +395,9 @@ impl Salvage {
                 });
             }
             Op::Halt(body) => halt(live, body, record.ts),
+            Op::Attach(body) => {
+                live.update(body.lease, |lease| attach(&mut lease.processes, &body.processes));
+            }
             Op::Policy(body) => {
                 self.state.policy = body.policy.clone();
                 self.policy = body.policy.clone();

@@ -156,6 +156,11 @@ impl State {
                 })?;
                 self.counters.adopts += 1;
             }
+            Op::Attach(body) => self.change(body.lease, body.fence, |lease| {
+                lease.heartbeat_at = lease.heartbeat_at.max(ts);
+                lease.clock = Some(body.clock.clone());
+                attach(&mut lease.processes, &body.processes);
+            })?,
             Op::Halt(body) => {
                 self.counters.halts += 1;
                 halt(&mut self.live, body, ts);

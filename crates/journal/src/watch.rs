@@ -1,6 +1,7 @@
 //! Waiting for the journal to change without asking again and again.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,6 +29,14 @@ impl Watch {
             Some(fd)
         };
         Watch { changes: watch() }
+    }
+
+    /// Watches the files of another directory too. Where the kernel cannot, a wait ends without them.
+    pub fn add(&mut self, dir: &Path) {
+        if let Some(fd) = &self.changes {
+            let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
+            let _only_sooner = inotify::add_watch(fd, dir, what);
+        }
     }
 
     /// Waits for a change, at most for `most`. May wake without one.

@@ -220,6 +220,7 @@ fn an_unknown_field_named_like_one_of_the_lease_does_not_spoil_the_checkpoint() 
             boot: "b".into(),
             pidns: 1,
             host: "h".into(),
+            role: None,
         }];
         lease.halted = Some(arbiter::lease::Halted {
             handle: "h".into(),

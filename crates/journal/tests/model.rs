@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity};
+use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, Role};
 use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::request::{Note, Request, RequestId};
@@ -16,7 +16,7 @@ use arbiter::verdict::Verdict;
 use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
 use journal::disk::Access;
 use journal::history::{Keep, Redecider, prune, survey, walk};
-use journal::record::{Adopt, Halt, Op, PolicyChange, Record, Scavenge};
+use journal::record::{Adopt, Attach, Halt, Op, PolicyChange, Record, Scavenge};
 use journal::segment::{self, Segment};
 use journal::state::{ANSWERS_MAX, State};
 use journal::store::{Appended, FileStore, Store};
@@ -24,7 +24,7 @@ use testkit::disk::MemDisk;
 use testkit::rng::Rng;
 
 fn process(n: u64) -> ProcessIdentity {
-    ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into() }
+    ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into(), role: None }
 }
 
 /// The next write of a random life: legal, because the arbiter decides it.
@@ -44,6 +44,14 @@ fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
             fence: lease.fence,
             clock: clock(n),
             processes: vec![process(n)],
+        }))],
+        (11, Some(lease)) => vec![Op::Attach(Box::new(Attach {
+            lane: lease.lane.clone(),
+            owner: lease.owner.clone(),
+            lease: lease.lease,
+            fence: lease.fence,
+            clock: clock(n),
+            processes: vec![ProcessIdentity { role: Some(Role::Worker), ..process(n) }],
         }))],
         (3, lease) => vec![Op::Halt(Box::new(Halt {
             handle: Note::new("run").expect("text"),
@@ -306,7 +314,7 @@ fn a_checkpoint_of_another_minor_version_is_taken_at_its_word_and_one_of_ours_is
     let (root, head) = common::genesis();
     let (_, grant) =
         decide(&State::default(), &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
-    let (first, head) = common::lines_after(head, 1, &[grant[0].clone(), Op::Unknown("ATTACH".into())]);
+    let (first, head) = common::lines_after(head, 1, &[grant[0].clone(), Op::Unknown("NEWER".into())]);
     for (format, sound) in [("1.0", false), ("1.1", true)] {
         let mut forgets = State::default().checkpoint(true);
         forgets.format = format.into();

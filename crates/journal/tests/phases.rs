@@ -200,7 +200,8 @@ fn gone(process: &ProcessIdentity, lease: &Lease) -> Observation {
 
 /// A store in which ann holds a lease that is bound to a process; the lease and what was seen of its process later.
 fn bound() -> (MemDisk, Lease, Observation) {
-    let process = ProcessIdentity { pid: 7, start: 1, boot: "b0071d".into(), pidns: 1, host: "h".into() };
+    let process =
+        ProcessIdentity { pid: 7, start: 1, boot: "b0071d".into(), pidns: 1, host: "h".into(), role: None };
     let mut asked = request("ann", "api", &["src/**"]);
     asked.processes = vec![process.clone()];
     let disk = MemDisk::new();

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use arbiter::evidence::Evidence;
+use arbiter::evidence::{Evidence, ProcessIdentity, Role};
 use arbiter::lease::Lease;
 use arbiter::seq::Seq;
 use arbiter::verdict::Verdict;
@@ -19,6 +19,7 @@ use journal::disk::{Access, Dir};
 use journal::history::{self, survey};
 use journal::line::Crc;
 use journal::mark::Mark;
+use journal::record::{Attach, Op};
 use journal::repair::{self, REPAIR_OWNER};
 use journal::segment;
 use journal::state::State;
@@ -242,6 +243,42 @@ fn a_grant_that_can_still_be_read_outlives_the_hold() {
             );
         }
     }
+}
+
+/// A lease of which a process is forgotten is taken from the living.
+#[test]
+fn a_process_attached_behind_the_damage_is_still_one_of_the_lease() {
+    let disk = MemDisk::new();
+    let mut ann = Client::new(disk.process(), "ann");
+    ann.acquire(1, "lost", &["lost/**"]).expect("sound");
+    ann.acquire(2, "api", &["src/**"]).expect("sound");
+    let held =
+        load(disk.process()).expect("sound").live.in_lane(&common::lane("api")).expect("it lives").clone();
+    let host = "h1".into();
+    let worker =
+        ProcessIdentity { pid: 7, start: 1, boot: "b".into(), pidns: 1, host, role: Some(Role::Worker) };
+    let attach = Attach {
+        lane: held.lane.clone(),
+        owner: held.owner.clone(),
+        lease: held.lease,
+        fence: held.fence,
+        clock: clock(3),
+        processes: vec![worker.clone()],
+    };
+    ann.write(3, &[Op::Attach(Box::new(attach))]).expect("sound");
+    let attached = |disk: &MemDisk| {
+        let state = load(disk.process()).expect("sound");
+        state.live.get(held.lease).expect("it lives").processes.clone()
+    };
+    assert_eq!(attached(&disk), std::slice::from_ref(&worker));
+
+    let name = segment::name(Seq::FIRST);
+    let mut bytes = disk.bytes(&name).expect("there");
+    let at = bytes.iter().position(|&byte| byte == b'\n').expect("a root") + 40;
+    bytes[at] ^= 1;
+    disk.put(&name, &bytes);
+    repair::repair(&disk.process(), &operator(150)).expect("it works");
+    assert_eq!(attached(&disk), [worker]);
 }
 
 fn memchr_find(bytes: &[u8], wanted: &[u8]) -> bool {

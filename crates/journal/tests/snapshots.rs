@@ -5,7 +5,7 @@ mod common;
 
 use std::fmt::Write;
 
-use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, ProcessReport};
+use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, ProcessReport, Role};
 use arbiter::lease::Standing;
 use arbiter::phase::PhaseName;
 use arbiter::reap::{Look, Tier};
@@ -21,8 +21,8 @@ use journal::disk::{Access, Dir, Name};
 use journal::history::survey;
 use journal::line::{self, Crc, Stamp};
 use journal::record::{
-    self, Adopt, Checkpoint, Defer, Halt, Heartbeat, Op, PhaseChange, PolicyChange, Record, Release, Repair,
-    Scavenge, Spawn,
+    self, Adopt, Attach, Checkpoint, Defer, Halt, Heartbeat, Op, PhaseChange, PolicyChange, Record, Release,
+    Repair, Scavenge, Spawn,
 };
 use journal::repair::{self, Plan};
 use journal::segment;
@@ -39,6 +39,7 @@ fn process() -> ProcessIdentity {
         boot: "b0071d".into(),
         pidns: 4_026_531_836,
         host: "h1".into(),
+        role: None,
     }
 }
 
@@ -96,6 +97,17 @@ fn the_line_of_every_record() {
                 fence,
                 clock: clock(9),
                 processes: vec![process()],
+            })),
+        ),
+        (
+            "attach",
+            Op::Attach(Box::new(Attach {
+                lane: lane("api"),
+                owner: owner("ann"),
+                lease,
+                fence,
+                clock: clock(9),
+                processes: vec![ProcessIdentity { role: Some(Role::Worker), ..process() }],
             })),
         ),
         (

@@ -14,3 +14,4 @@ pub mod policy_file;
 pub mod process;
 pub mod regions;
 pub mod session;
+pub mod supervise;

@@ -248,7 +248,15 @@ mod tests {
         fn stat(&self, pid: u32) -> Option<Stat> {
             let &(pid, parent, comm, _) = self.0.get(&pid)?;
             let start = u64::from(pid) * 10;
-            Some(Stat { pid, comm: comm.as_bytes().to_vec(), state: b'S', parent, n_threads: 1, start })
+            Some(Stat {
+                pid,
+                comm: comm.as_bytes().to_vec(),
+                state: b'S',
+                parent,
+                group: pid,
+                n_threads: 1,
+                start,
+            })
         }
 
         fn arguments(&self, pid: u32) -> Option<Vec<String>> {

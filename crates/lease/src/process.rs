@@ -7,6 +7,7 @@
 //! What no probe can see: clones of one running virtual machine (a restored snapshot) share every part of an
 //! identity. Nothing in the journal's safety rests on a probe.
 
+mod group;
 mod here;
 mod judge;
 pub(crate) mod procfs;
@@ -15,12 +16,13 @@ mod stat;
 use std::io;
 use std::sync::OnceLock;
 
-use arbiter::evidence::{ProcessIdentity, ProcessReport};
+use arbiter::evidence::{ProcessIdentity, ProcessReport, Role};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+pub use group::group;
 pub use here::Here;
-pub use judge::{Seen, Signal, StatSeen, judge, under_policy};
+pub use judge::{GroupSeen, Seen, Signal, StatSeen, judge, under_policy};
 pub use stat::Stat;
 
 use here::ProcView;
@@ -165,7 +167,8 @@ pub fn parent() -> Result<ProcessIdentity, ProcessError> {
 /// Looks at `process` and says whether it lives; [`judge()`] lists every row.
 ///
 /// One system call for a process that is gone, four for one that is there, none for another place; beyond those,
-/// [`Here`] and the check of `/proc` are read once.
+/// [`Here`] and the check of `/proc` are read once. A worker that is dead itself costs one more, and a walk through
+/// `/proc` while its group has members.
 pub fn probe(process: &ProcessIdentity, here: &Here) -> ProcessReport {
     judge(process, &look(process, here))
 }
@@ -178,28 +181,36 @@ fn look<'here>(process: &ProcessIdentity, here: &'here Here) -> Seen<'here> {
         pidns: here.pidns(),
         signal: Signal::NotAsked,
         stat: StatSeen::NotAsked,
+        group: GroupSeen::NotAsked,
     };
     if judge::judge_place(process, &seen).is_some() {
         return seen;
     }
     seen.signal = signal(process.pid);
-    if !matches!(seen.signal, Signal::There | Signal::NotOurs) {
-        return seen;
+    if matches!(seen.signal, Signal::There | Signal::NotOurs) {
+        look_up(process.pid, here, &mut seen);
     }
+    if judge::needs_group(process, &seen) {
+        seen.group = group(process.pid);
+    }
+    seen
+}
+
+/// Reads what `/proc` says of a pid that is taken.
+fn look_up(pid: u32, here: &Here, seen: &mut Seen<'_>) {
     seen.stat = match here.proc_view() {
         ProcView::Foreign => StatSeen::Foreign,
         ProcView::Unreadable => StatSeen::Unreadable,
         ProcView::Ours => {
-            if let Ok(stat) = Stat::read(process.pid) {
+            if let Ok(stat) = Stat::read(pid) {
                 StatSeen::Read { start: stat.start, ended: stat.has_ended() }
             } else {
                 // Hidden from us, or reaped between the two looks? Then the signal knows.
-                seen.signal = signal(process.pid);
+                seen.signal = signal(pid);
                 StatSeen::Unreadable
             }
         }
     };
-    seen
 }
 
 /// Asks the kernel whether `pid` exists: `kill(pid, 0)`, one system call. `NotAsked` for what is no pid: 0 and
@@ -214,6 +225,15 @@ fn signal(pid: u32) -> Signal {
         Err(Errno::PERM) => Signal::NotOurs,
         Err(_) => Signal::Unclear,
     }
+}
+
+/// Identifies a child that has been started as the leader of a process group and has not been waited for.
+///
+/// # Errors
+///
+/// As [`of`].
+pub fn worker(pid: u32) -> Result<ProcessIdentity, ProcessError> {
+    Ok(ProcessIdentity { role: Some(Role::Worker), ..running(pid)? })
 }
 
 /// Identifies a process that must be running.
@@ -240,6 +260,7 @@ fn identity(pid: u32, start: u64) -> ProcessIdentity {
         boot: here.domain().unwrap_or_default().to_owned(),
         pidns: here.pidns().unwrap_or(0),
         host: here.host().to_owned(),
+        role: None,
     }
 }
 

@@ -40,7 +40,7 @@ pub use announce::{StopOrder, Stopping};
 pub use error::LeaseError;
 pub use holder::{Beaten, Miss, PhaseWish, Released, Which};
 pub use operate::{Compacted, Imported};
-pub use read::{Checked, LeaseView, PathCheck, View};
+pub use read::{Checked, LeaseView, PathCheck, Stood, View};
 pub use sweep::{Sweeping, Swept, SweptLease};
 pub use unlock::{Unlocked, Unlocking};
 

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use arbiter::evidence::{Liveness, ProcessIdentity, ProcessReport};
+use arbiter::evidence::{Liveness, ProcessIdentity, ProcessReport, Role};
 use lease::clock::{Clock as _, SystemClock};
 use lease::process::{Here, ProcessError, Stat, current, of, parent, probe};
 
@@ -167,6 +167,56 @@ fn a_zombie_leader_with_a_live_thread_is_alive() {
     check(&probe(&identity, Here::this()), Liveness::No, "zombie");
 }
 
+/// A group of two: the leader and, in the background, somebody who outlives it. The leader is dead when this
+/// returns, and either reaped or not.
+fn orphaned_group(reaped: bool) -> (ProcessIdentity, u32, Sleeper) {
+    use std::os::unix::process::CommandExt as _;
+
+    let script = "sleep 600 </dev/null >/dev/null 2>&1 & echo $!; read never";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut leader = Sleeper(command.spawn().unwrap());
+    let identity = ProcessIdentity { role: Some(Role::Worker), ..leader.identity() };
+    let mut line = String::new();
+    BufReader::new(leader.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    leader.kill_without_reaping();
+    if reaped {
+        leader.0.wait().unwrap();
+    }
+    (identity, line.trim().parse().unwrap(), leader)
+}
+
+#[test]
+fn a_worker_lives_in_its_group() {
+    for reaped in [false, true] {
+        let (worker, member, leader) = orphaned_group(reaped);
+        check(&probe(&worker, Here::this()), Liveness::Yes, "its group is running");
+        let alone = ProcessIdentity { role: None, ..worker.clone() };
+        check(&probe(&alone, Here::this()), Liveness::No, if reaped { "gone" } else { "zombie" });
+
+        let member = rustix::process::Pid::from_raw(member.cast_signed()).unwrap();
+        rustix::process::kill_process(member, rustix::process::Signal::KILL).unwrap();
+        poll("the group ends", || probe(&worker, Here::this()).alive == Liveness::No);
+        if !reaped {
+            check(&probe(&worker, Here::this()), Liveness::No, "zombie, with its group");
+        }
+        // Not every init reaps at once what it adopts.
+        drop(leader);
+        let report = probe(&worker, Here::this());
+        let over = ["gone, with its group", "zombie, with its group"].contains(&report.why.as_str());
+        assert!(report.alive == Liveness::No && over, "{report:?}");
+    }
+}
+
+/// The number of a living group is nobody's pid: what `another start time` of a worker rests on.
+#[test]
+fn a_pid_is_not_given_again_while_its_group_lives() {
+    let Some(report) = child_under(&["unshare", "-pf", "--mount-proc"], "group-not-reused", None) else {
+        return;
+    };
+    check(&report, Liveness::Yes, "its group is running");
+}
+
 #[test]
 fn from_another_pid_namespace_unknown() {
     let child = Sleeper::new();
@@ -264,6 +314,16 @@ fn child_half() {
             Some((identity, _sleeper)) => return write_report(&out, &probe(&identity, Here::this())),
             None => return,
         },
+        "group-not-reused" => {
+            let (worker, _, _leader) = orphaned_group(true);
+            for _ in 0..200 {
+                if std::fs::write("/proc/sys/kernel/ns_last_pid", (worker.pid - 1).to_string()).is_err() {
+                    return;
+                }
+                assert_ne!(Sleeper::new().0.id(), worker.pid, "the number of a living group");
+            }
+            worker
+        }
         task => panic!("unknown task {task}"),
     };
     write_report(&out, &probe(&process, Here::this()));

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use lease::clock::{Clock, FixedClock};
-use lease::process::{Seen, Signal, StatSeen, judge};
+use lease::process::{GroupSeen, Seen, Signal, StatSeen, judge};
 use testkit::disk::{Keep, MemDisk};
 use testkit::rng::Rng;
 
@@ -90,7 +90,14 @@ impl World {
         self.last_pid.set(pid);
         let start = self.clock.up_ms() / TICK_MS;
         living.insert((namespace, pid), Living { start });
-        ProcessIdentity { pid, start, boot: self.clock.reading().boot, pidns: namespace.0, host: HOST.into() }
+        ProcessIdentity {
+            pid,
+            start,
+            boot: self.clock.reading().boot,
+            pidns: namespace.0,
+            host: HOST.into(),
+            role: None,
+        }
     }
 
     /// Whether exactly this process runs: the truth, which nobody inside can ask for.
@@ -118,7 +125,14 @@ impl World {
             Some(there) => (Signal::There, StatSeen::Read { start: there.start, ended: false }),
             None => (Signal::Gone, StatSeen::NotAsked),
         };
-        let seen = Seen { host: HOST, domain: Some(&reading.boot), pidns: Some(namespace.0), signal, stat };
+        let seen = Seen {
+            host: HOST,
+            domain: Some(&reading.boot),
+            pidns: Some(namespace.0),
+            signal,
+            stat,
+            group: GroupSeen::NotAsked,
+        };
         judge(process, &seen)
     }
 

@@ -1,6 +1,6 @@
 //! From what was seen of a process to whether it lives: a pure function over every row of feature C3.
 
-use arbiter::evidence::{ANOTHER_HOST, Liveness, ProcessIdentity, ProcessReport};
+use arbiter::evidence::{ANOTHER_HOST, Liveness, ProcessIdentity, ProcessReport, Role};
 use arbiter::policy::ForeignHost;
 
 use super::PID_MAX;
@@ -18,6 +18,8 @@ pub struct Seen<'here> {
     pub signal: Signal,
     /// What `/proc/PID/stat` said.
     pub stat: StatSeen,
+    /// What was found of the process group that a worker leads.
+    pub group: GroupSeen,
 }
 
 /// What `kill(pid, 0)` said.
@@ -53,6 +55,21 @@ pub enum StatSeen {
     Foreign,
 }
 
+/// What was found of a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupSeen {
+    /// Nobody looked: the process leads none that counts, or is there itself.
+    NotAsked,
+    /// It has no member.
+    Empty,
+    /// All its members have ended and only wait to be reaped.
+    Ended,
+    /// A member of it runs.
+    Runs,
+    /// It could not be told.
+    Unclear,
+}
+
 /// Concludes whether `process` lives from what was `seen` of it. Unknown is never dead.
 ///
 /// The first row that fits decides:
@@ -75,10 +92,27 @@ pub enum StatSeen {
 /// | another start time | no | `another start time` |
 /// | otherwise | yes | `running` |
 ///
+/// A worker also lives in the group it leads. Where the rows above say `gone` or `zombie` of it, its group decides:
+///
+/// | seen | alive | `why` |
+/// |---|---|---|
+/// | the zombie has another start time | no | `another start time` |
+/// | no member | no | `gone, with its group` |
+/// | all members have ended | no | `zombie, with its group` |
+/// | a member runs, no time namespace is between us | yes | `its group is running` |
+/// | otherwise | unknown | `its group cannot be seen`, `another time namespace` |
+///
+/// The kernel gives nobody a pid that is still the number of a process group, so another process with the worker's
+/// pid proves that the group is no more. The other way round there is a gap on the safe side: once the group is gone
+/// and its number belongs to a later group whose leader is dead too, that one is taken for it.
+///
 /// Another boot proves a death only on the same machine. Two machines may both be called `localhost`, and without
 /// a machine id there is nothing but that name.
 pub fn judge(process: &ProcessIdentity, seen: &Seen<'_>) -> ProcessReport {
-    let (alive, why) = judge_place(process, seen).unwrap_or_else(|| judge_process(process, seen));
+    let (alive, why) = judge_place(process, seen).unwrap_or_else(|| match judge_process(process, seen) {
+        (Liveness::No, "gone" | "zombie") if process.role == Some(Role::Worker) => judge_group(process, seen),
+        conclusion => conclusion,
+    });
     ProcessReport { process: process.clone(), alive, why: why.to_owned() }
 }
 
@@ -146,6 +180,27 @@ fn judge_process(process: &ProcessIdentity, seen: &Seen<'_>) -> Conclusion {
     }
 }
 
+/// Whether the group must be looked at: the worker that leads it is dead.
+pub(super) fn needs_group(process: &ProcessIdentity, seen: &Seen<'_>) -> bool {
+    process.role == Some(Role::Worker)
+        && (seen.signal == Signal::Gone || matches!(seen.stat, StatSeen::Read { ended: true, .. }))
+}
+
+/// The rows about the group of a worker that is dead itself.
+fn judge_group(process: &ProcessIdentity, seen: &Seen<'_>) -> Conclusion {
+    let same_clock = seen.domain == Some(process.boot.as_str());
+    match (seen.group, seen.stat) {
+        (_, StatSeen::Read { start, .. }) if same_clock && start != process.start => {
+            (Liveness::No, "another start time")
+        }
+        (GroupSeen::Empty, _) => (Liveness::No, "gone, with its group"),
+        (GroupSeen::Ended, _) => (Liveness::No, "zombie, with its group"),
+        (GroupSeen::Runs, _) if same_clock => (Liveness::Yes, "its group is running"),
+        (GroupSeen::Runs, _) => (Liveness::Unknown, "another time namespace"),
+        (GroupSeen::NotAsked | GroupSeen::Unclear, _) => (Liveness::Unknown, "its group cannot be seen"),
+    }
+}
+
 /// The boot id in a clock domain.
 fn boot_of(domain: &str) -> &str {
     domain.split_once('/').map_or(domain, |(boot, _)| boot)
@@ -159,7 +214,14 @@ mod tests {
     const BARE_HOST: &str = "vm";
 
     fn process() -> ProcessIdentity {
-        ProcessIdentity { pid: 4_121, start: 303_824, boot: "b1".to_owned(), pidns: 7, host: HOST.to_owned() }
+        ProcessIdentity {
+            pid: 4_121,
+            start: 303_824,
+            boot: "b1".to_owned(),
+            pidns: 7,
+            host: HOST.to_owned(),
+            role: None,
+        }
     }
 
     fn read(start: u64, ended: bool) -> StatSeen {
@@ -174,6 +236,70 @@ mod tests {
             pidns: Some(7),
             signal: Signal::There,
             stat: read(303_824, false),
+            group: GroupSeen::NotAsked,
+        }
+    }
+
+    fn worker() -> ProcessIdentity {
+        ProcessIdentity { role: Some(Role::Worker), ..process() }
+    }
+
+    const GROUPS: [GroupSeen; 5] =
+        [GroupSeen::NotAsked, GroupSeen::Empty, GroupSeen::Ended, GroupSeen::Runs, GroupSeen::Unclear];
+
+    #[test]
+    fn a_workers_group_decides_once_it_is_dead_itself() {
+        let rows = [
+            (GroupSeen::Empty, Liveness::No, "gone, with its group"),
+            (GroupSeen::Ended, Liveness::No, "zombie, with its group"),
+            (GroupSeen::Runs, Liveness::Yes, "its group is running"),
+            (GroupSeen::Unclear, Liveness::Unknown, "its group cannot be seen"),
+            (GroupSeen::NotAsked, Liveness::Unknown, "its group cannot be seen"),
+        ];
+        for (group, alive, why) in rows {
+            check(&worker(), &Seen { signal: Signal::Gone, group, ..running() }, alive, why);
+            check(&worker(), &Seen { stat: read(303_824, true), group, ..running() }, alive, why);
+        }
+    }
+
+    #[test]
+    fn a_group_counts_for_a_dead_worker_and_for_nobody_else() {
+        let supervisor = ProcessIdentity { role: Some(Role::Supervisor), ..process() };
+        for group in GROUPS {
+            check(&worker(), &Seen { group, ..running() }, Liveness::Yes, "running");
+            let reused = Seen { stat: read(1, false), group, ..running() };
+            check(&worker(), &reused, Liveness::No, "another start time");
+            let reused = Seen { stat: read(1, true), group, ..running() };
+            check(&worker(), &reused, Liveness::No, "another start time");
+            let hidden = Seen { signal: Signal::NotOurs, stat: StatSeen::Unreadable, group, ..running() };
+            check(&worker(), &hidden, Liveness::Unknown, "no permission to see it");
+            for other in [process(), supervisor.clone()] {
+                check(&other, &Seen { signal: Signal::Gone, group, ..running() }, Liveness::No, "gone");
+            }
+        }
+    }
+
+    #[test]
+    fn from_another_time_namespace_a_running_group_may_be_another_one() {
+        let seen = Seen { domain: Some("b1/time:[9]"), signal: Signal::Gone, ..running() };
+        let group = GroupSeen::Runs;
+        check(&worker(), &Seen { group, ..seen.clone() }, Liveness::Unknown, "another time namespace");
+        let group = GroupSeen::Empty;
+        check(&worker(), &Seen { group, ..seen }, Liveness::No, "gone, with its group");
+    }
+
+    #[test]
+    fn the_group_is_looked_at_only_for_a_dead_worker() {
+        for (signal, stat, needed) in [
+            (Signal::Gone, StatSeen::NotAsked, true),
+            (Signal::There, read(303_824, true), true),
+            (Signal::There, read(303_824, false), false),
+            (Signal::NotOurs, StatSeen::Unreadable, false),
+            (Signal::Unclear, StatSeen::NotAsked, false),
+        ] {
+            let seen = Seen { signal, stat, ..running() };
+            assert_eq!(needs_group(&worker(), &seen), needed, "{seen:?}");
+            assert!(!needs_group(&process(), &seen));
         }
     }
 
@@ -362,7 +488,17 @@ mod tests {
                 for pidns in [None, Some(7), Some(8)] {
                     for (signal, stat) in signals.iter().flat_map(|&signal| stats.map(|stat| (signal, stat)))
                     {
-                        let seen = Seen { host, domain, pidns, signal, stat };
+                        let seen = Seen { host, domain, pidns, signal, stat, group: GroupSeen::NotAsked };
+                        for group in GROUPS {
+                            // With a group there is never more reason to call it dead.
+                            let dead =
+                                judge(&worker(), &Seen { group, ..seen.clone() }).alive == Liveness::No;
+                            let alone = judge(&process(), &seen).alive == Liveness::No;
+                            assert!(!dead || alone, "{seen:?}, {group:?}");
+                            let over = matches!(group, GroupSeen::Empty | GroupSeen::Ended);
+                            let reused = matches!(stat, StatSeen::Read { start: 1, .. });
+                            assert!(!dead || over || reused || domain == Some("b2"), "{seen:?}, {group:?}");
+                        }
                         if judge(&process(), &seen).alive != Liveness::No {
                             continue;
                         }

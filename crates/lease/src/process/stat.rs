@@ -15,6 +15,8 @@ pub struct Stat {
     pub state: u8,
     /// Process id of the parent; 0 for none (field 4).
     pub parent: u32,
+    /// Process group (field 5).
+    pub group: u32,
     /// Number of threads, an unreaped leader included (field 20).
     pub n_threads: u64,
     /// Start time in clock ticks since boot, as the reader's time namespace counts it (field 22).
@@ -70,9 +72,10 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace(); // starts at field 3
         let &[state] = fields.next()?.as_bytes() else { return None };
         let parent = fields.next()?.parse().ok()?;
-        let n_threads = fields.nth(20 - 5)?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        let n_threads = fields.nth(20 - 6)?.parse().ok()?;
         let start = fields.nth(22 - 21)?.parse().ok()?;
-        Some(Self { pid, comm, state, parent, n_threads, start })
+        Some(Self { pid, comm, state, parent, group, n_threads, start })
     }
 
     /// Whether nothing of the process runs any more: dead, or a zombie without another thread.
@@ -110,6 +113,7 @@ mod tests {
                 comm: comm.as_bytes().to_vec(),
                 state: b'S',
                 parent: 4_000,
+                group: 4_121,
                 n_threads: 2,
                 start: 303_824,
             };

@@ -2,13 +2,14 @@
 //!
 //! Each names the lease by lane or number, is open to its owner only, and is refused for an older fence.
 
-use arbiter::evidence::ClockReading;
+use arbiter::evidence::{ClockReading, ProcessIdentity};
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::{Phase, PhaseName};
+use arbiter::request::PROCESSES_MAX;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
-use journal::record::{Ended, Heartbeat, Op, PhaseChange, Release};
+use journal::record::{Attach, Ended, Heartbeat, Op, PhaseChange, Release};
 use journal::state::State;
 
 use crate::machine::Machine;
@@ -206,6 +207,55 @@ impl<M: Machine> Session<M> {
             };
             ops.push(Op::Heartbeat(beat));
             Ok(Decision::Write(ops, Ok(beaten)))
+        })?;
+        let seq = done.last;
+        Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))
+    }
+
+    /// Binds the lease to more processes: it is held as long as any of them lives. Counts as a beat.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError::TooManyProcesses`], or any other. A [`Miss`] is an answer.
+    pub fn attach(
+        &mut self,
+        which: &Which,
+        fence: Option<Fence>,
+        more: &[ProcessIdentity],
+    ) -> Result<Result<Beaten, Miss>, LeaseError> {
+        let owner = self.owner.clone();
+        if let Some(miss) = self.nothing_there()? {
+            return Ok(Err(miss));
+        }
+        let machine = self.machine.clone();
+        let done = self.transact(|moment| {
+            let lease = match find(moment.state, which, fence, &owner) {
+                Ok(lease) => lease,
+                Err(miss) => return Ok(Decision::Answer(Err(miss))),
+            };
+            // One that was left out would be the one that lives.
+            if lease.processes.len() + more.len() > PROCESSES_MAX {
+                return Err(LeaseError::TooManyProcesses { lease: lease.lease, most: PROCESSES_MAX });
+            }
+            let attach = Attach {
+                lane: lease.lane.clone(),
+                owner: owner.clone(),
+                lease: lease.lease,
+                fence: lease.fence,
+                clock: machine.clock().reading(),
+                processes: more.to_vec(),
+            };
+            let beaten = Beaten {
+                lease: lease.lease,
+                fence: lease.fence,
+                lane: lease.lane.clone(),
+                expires_at: lease.heartbeat_at.max(moment.now).plus(lease.ttl),
+                coalesced: false,
+                halted: lease.halted.clone(),
+                phase: lease.phase.clone(),
+                seq: None,
+            };
+            Ok(Decision::Write(vec![Op::Attach(Box::new(attach))], Ok(beaten)))
         })?;
         let seq = done.last;
         Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))

@@ -1,17 +1,17 @@
 //! Looking without writing: the live set, and whether a path is covered.
 
 use arbiter::evidence::Liveness;
-use arbiter::lease::Lease;
+use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::region::ProjectPath;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
-use journal::record::Counters;
+use journal::record::{Counters, Ended};
 use journal::segment::Segment;
 use journal::state::State;
 use journal::store::Store;
 
-use super::{LeaseError, Session, observe};
+use super::{LeaseError, Session, Which, observe};
 use crate::machine::Machine;
 
 /// The live set as it is now.
@@ -32,6 +32,17 @@ pub struct LeaseView {
     pub lease: Lease,
     /// Whether its processes live.
     pub alive: Liveness,
+}
+
+/// How a lease stands.
+#[derive(Clone, Debug)]
+pub struct Stood {
+    /// The last record; `None` while there is none.
+    pub seq: Option<Seq>,
+    /// The lease, while it lives, and whether it would be evicted by one who needs its place.
+    pub held: Option<(LeaseView, Standing)>,
+    /// How it ended, for a lease that was named by its number and ended lately.
+    pub ended: Option<Ended>,
 }
 
 /// Whether one path is covered.
@@ -67,6 +78,42 @@ impl<M: Machine> Session<M> {
         });
         let counters = store.segment().map(Segment::counters).unwrap_or_default();
         Ok(View { seq: store.head().map(|head| head.seq), leases, counters })
+    }
+
+    /// The live lease with this number. Never writes, and does not look at its processes.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn lease(&mut self, id: LeaseId) -> Result<Option<Lease>, LeaseError> {
+        let mut store = self.reading();
+        Ok(store.load()?.and_then(|state| state.live.get(id).cloned()))
+    }
+
+    /// How the lease stands that is meant, whoever holds it. Never writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn stand(&mut self, which: &Which) -> Result<Stood, LeaseError> {
+        let mut store = self.reading();
+        let empty = State::default();
+        let state = store.load()?.unwrap_or(&empty);
+        let lease = match which {
+            Which::Lane(lane) => state.live.in_lane(lane),
+            Which::Lease(id) => state.live.get(*id),
+        };
+        let held = lease.map(|lease| {
+            let seen = observe(&self.machine, lease, &state.policy);
+            let clock = self.machine.clock().reading();
+            let standing = lease.standing_under(&state.policy, Some(&seen), self.now(), &clock);
+            (LeaseView { lease: lease.clone(), alive: seen.alive }, standing)
+        });
+        let ended = match which {
+            Which::Lease(id) => state.ended_lately().find(|ended| ended.lease == *id).cloned(),
+            Which::Lane(_) => None,
+        };
+        Ok(Stood { seq: store.head().map(|head| head.seq), held, ended })
     }
 
     /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named.
