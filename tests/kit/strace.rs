@@ -65,9 +65,29 @@ impl Strace {
 
     /// The same command, watched, with its calls written to `log`; at one of them something happens.
     pub(crate) fn watch(&self, command: &Command, log: &Path, fault: Option<(Fault, &Call)>) -> Command {
+        self.watch_as(&["-f"], command, log, fault)
+    }
+
+    /// The same, without the threads and children of its first thread.
+    pub(crate) fn watch_alone(
+        &self,
+        command: &Command,
+        log: &Path,
+        fault: Option<(Fault, &Call)>,
+    ) -> Command {
+        self.watch_as(&[], command, log, fault)
+    }
+
+    fn watch_as(
+        &self,
+        how: &[&str],
+        command: &Command,
+        log: &Path,
+        fault: Option<(Fault, &Call)>,
+    ) -> Command {
         let mut watched = Command::new(&self.program);
         // With the paths of descriptors, for whoever reads the log.
-        watched.args(["-f", "-qq", "-y", "-o"]).arg(log);
+        watched.args(how).args(["-qq", "-y", "-o"]).arg(log);
         if let Some((fault, Call { name, nth, .. })) = fault {
             let what = match fault {
                 Fault::Error(error) => format!("error={error}"),
@@ -126,7 +146,9 @@ impl Log {
     pub(crate) fn read(log: &Path) -> Log {
         let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
         let (mut calls, mut own, mut injected) = (Vec::<Call>::new(), None, None);
-        let first = text.split_whitespace().next().unwrap_or_default().to_owned();
+        // Without children there is no process in front of a call.
+        let first = text.split_whitespace().next().unwrap_or_default();
+        let first = if first.bytes().all(|b| b.is_ascii_digit()) { first.to_owned() } else { String::new() };
         for line in text.lines() {
             // A later thread queues up on a `flock` and does nothing else.
             let Some(line) = line.strip_prefix(&first).map(str::trim_start) else { continue };

@@ -1,6 +1,7 @@
 //! The command line as clap reads it: flat, and no more than text, numbers and switches.
 #![allow(clippy::doc_markdown, reason = "these comments are the help text that people read in a terminal")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,6 +44,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Ask for a lease
     Acquire(Box<Acquire>),
+    /// Run a command while holding a lease
+    Run(Box<Run>),
     /// Give a lease back
     Release(Held),
     /// Say that the holder is still there
@@ -59,6 +62,8 @@ pub(crate) enum Command {
     Sweep(Sweep),
     /// List the live leases
     Live,
+    /// Show what becomes of a lease until it ends
+    Watch(Watch),
     /// Tell whether paths lie in a live lease of the owner
     Check(Check),
     /// Rebuild the live set from the journal, now or as it was
@@ -141,6 +146,37 @@ pub(crate) struct Acquire {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) acquire: Acquire,
+    /// Exit with N when the lease is refused [default: 1]
+    #[arg(short = 'E', long = "conflict-exit-code", value_name = "N")]
+    pub(crate) refusal_code: Option<u8>,
+    /// Kill what is left of the command DUR after it was asked to end
+    #[arg(long, value_name = "DUR", default_value = "10s")]
+    pub(crate) kill_after: String,
+    /// The command and its arguments, behind `--`
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The lane
+    #[arg(value_name = "LANE", required_unless_present = "lease", conflicts_with = "lease")]
+    pub(crate) lane: Option<String>,
+    /// The lease's number, instead of its lane
+    #[arg(long, value_name = "N")]
+    pub(crate) lease: Option<u64>,
+    /// Give up after DUR
+    #[arg(long, value_name = "DUR")]
+    pub(crate) timeout: Option<String>,
+    /// Show each change of the JSON object in FILE too, until its `status` says that the run is over
+    #[arg(long, value_name = "FILE")]
+    pub(crate) status: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Held {
     /// The lane
     #[arg(value_name = "LANE", required_unless_present = "lease", conflicts_with = "lease")]
@@ -158,14 +194,17 @@ pub(crate) struct Heartbeat {
     #[command(flatten)]
     pub(crate) held: Held,
     /// Write nothing if the last beat is younger than DUR
-    #[arg(long, value_name = "DUR")]
+    #[arg(long, value_name = "DUR", conflicts_with = "bind")]
     pub(crate) coalesce: Option<String>,
     /// Say that the holder is winding up, so that a sweep waits for it; or that it no longer is
-    #[arg(long, value_enum, value_name = "PHASE")]
+    #[arg(long, value_enum, value_name = "PHASE", conflicts_with = "bind")]
     pub(crate) phase: Option<PhaseArg>,
     /// Let a sweep wait for DUR since the phase was entered [default: as long as the policy lets it, else 1d]
     #[arg(long, value_name = "DUR", requires = "phase")]
     pub(crate) budget: Option<String>,
+    /// Hold the lease as long as process PID lives, too
+    #[arg(long, value_name = "PID|parent")]
+    pub(crate) bind: Vec<String>,
 }
 
 /// What a holder is at the end of.

@@ -16,10 +16,12 @@ mod man;
 mod region;
 mod repair;
 mod replay;
+mod run;
 mod sweep;
 mod tail;
 mod unlock;
 mod verify;
+mod watch;
 
 use std::io::Write;
 
@@ -28,12 +30,16 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::reply::{Failure, Reply};
 
+pub(crate) use run::pass_gate;
+
 /// How a command ended.
 pub(crate) enum Ended {
     /// With an answer that is still to be printed.
     Replied(Reply),
     /// It printed as it went.
     Streamed(Exit),
+    /// It ran a command, or tried to, and has said what there was to say.
+    Ran(u8),
 }
 
 /// Carries out the command. Streams print to `out` as they go; talk goes to `talk`.
@@ -42,6 +48,7 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
     let find = || Context::find(&global);
     let reply = match command {
         Command::Acquire(args) => acquire::run(&find()?, *args, talk)?,
+        Command::Run(args) => return Ok(Ended::Ran(run::run(find, *args, global.json, talk))),
         Command::Release(args) => holder::release(&find()?, &args, talk)?,
         Command::Heartbeat(args) => holder::heartbeat(&find()?, &args, talk)?,
         Command::Adopt(args) => adopt::run(&find()?, &args, talk)?,
@@ -50,6 +57,7 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Spawn(args) => announce::spawn(&find()?, &args, talk)?,
         Command::Sweep(args) => return sweep::run(&find()?, &global, &args, out, talk),
         Command::Live => live::run(&find()?)?,
+        Command::Watch(args) => return watch::run(&find()?, &global, args, out),
         Command::Check(args) => check::run(&find()?, &args)?,
         Command::Replay(args) => replay::run(&find()?, &args)?,
         Command::Tail(args) => return tail::run(&find()?, &global, &args, out).map(Ended::Streamed),

@@ -21,3 +21,17 @@ pub(crate) enum Exit {
     /// The time to wait ran out.
     Timeout = 124,
 }
+
+/// Codes of `run`, whose other codes are those of the command that it runs.
+pub(crate) mod of_run {
+    /// The command was made to end: its lease was lost, or somebody decided to stop it.
+    pub(crate) const LEASE_LOST: u8 = 123;
+    /// `lease-lane` itself failed, and the command has not run.
+    pub(crate) const FAILED: u8 = 125;
+    /// The command is there and cannot be executed.
+    pub(crate) const NOT_EXECUTABLE: u8 = 126;
+    /// There is no such command.
+    pub(crate) const NOT_FOUND: u8 = 127;
+    /// Added to the number of the signal that killed the command.
+    pub(crate) const KILLED: i32 = 128;
+}

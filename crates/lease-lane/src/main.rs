@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
+use lease::supervise;
 use signal_hook::consts::signal::SIGXFSZ;
 
 use crate::args::Cli;
@@ -24,7 +25,11 @@ use crate::reply::Failure;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|word| word == supervise::GATE) {
+        return ExitCode::from(commands::pass_gate(&arguments[2..]));
+    }
     let json = wants_json(&arguments);
+    let is_run = names_run(&arguments);
     // A file-size limit is a full disk (exit 6), not a reason to die without a word.
     let _best_effort = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let mut out = io::stdout().lock();
@@ -35,10 +40,15 @@ fn main() -> ExitCode {
             let _left_early = error.print();
             return ExitCode::SUCCESS;
         }
+        Err(error) if is_run => {
+            let _unheard = print(&mut talk, &said(&usage(&error), json));
+            return ExitCode::from(exit::of_run::FAILED);
+        }
         Err(error) => Err(usage(&error)),
     };
     let exit = match ended {
         Ok(Ended::Streamed(exit)) => exit,
+        Ok(Ended::Ran(code)) => return ExitCode::from(code),
         Ok(Ended::Replied(reply)) => {
             let text = if json { format!("{}\n", reply.json) } else { reply.text };
             match print(&mut out, &text) {
@@ -55,15 +65,31 @@ fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Whether the command is `run`, also when the rest of the command line cannot be understood.
+fn names_run(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--store" | "--root" | "--policy" | "--owner") => drop(words.next()),
+            Some(flag) if flag.starts_with("--") => {}
+            _ => return word == "run",
+        }
+    }
+    false
+}
+
 /// Whether JSON is wanted, also when the rest of the command line cannot be understood.
 fn wants_json(arguments: &[OsString]) -> bool {
     arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
 fn fail(failure: &Failure, json: bool, out: &mut dyn Write, talk: &mut dyn Write) -> Exit {
-    let _unheard =
-        if json { print(out, &format!("{}\n", failure.json())) } else { print(talk, &failure.lines()) };
+    let _unheard = print(if json { out } else { talk }, &said(failure, json));
     failure.exit
+}
+
+fn said(failure: &Failure, json: bool) -> String {
+    if json { format!("{}\n", failure.json()) } else { failure.lines() }
 }
 
 /// Prints; a reader that left early has had enough, which is no failure.

@@ -15,6 +15,7 @@ use lease::place::PlaceError;
 use lease::policy_file::PolicyError;
 use lease::process::ProcessError;
 use lease::session::{LeaseError, chain_of};
+use lease::supervise::SuperviseError;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -220,6 +221,16 @@ impl From<MutexError> for Failure {
             MutexError::Disk(error) => error.into(),
             busy => Failure::new(Exit::Busy, "busy", chain_of(&busy), busy.hint()),
         }
+    }
+}
+
+impl From<SuperviseError> for Failure {
+    fn from(error: SuperviseError) -> Failure {
+        let hint = match &error {
+            SuperviseError::Identity { source } => source.hint(),
+            _ => None,
+        };
+        Failure::new(Exit::Io, "io", chain_of(&error), hint)
     }
 }
 

@@ -37,27 +37,45 @@ pub(super) fn run(
     mut args: args::Acquire,
     talk: &mut dyn Write,
 ) -> Result<Reply, Failure> {
-    // Everything that can be wrong with the question is found before the store is touched.
-    let wait = wait_of(&mut args)?;
-    let root = context.root()?;
-    let policy = policy_of(context, &root)?;
-    let request = request_of(context, &args, &root)?;
-    let with_leases = args.with_leases.as_deref().map(leases_from).transpose()?.unwrap_or_default();
-    let owner = request.owner.clone();
-    let ask = Ask { request, policy, with_leases, dry_run: args.dry_run };
+    let Asked { ask, wait } = asked(context, &mut args)?;
     let disk = if ask.dry_run {
         let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask))) };
         disk
     } else {
         context.open()?
     };
-    let mut session = context.session(&disk, owner);
+    let mut session = context.session(&disk, ask.request.owner.clone());
+    Ok(reply(&decide(&mut session, &ask, wait, talk)?))
+}
+
+/// What is asked, and for how long.
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) wait: Option<Duration>,
+}
+
+/// Finds everything that can be wrong with the question before the store is touched.
+pub(super) fn asked(context: &Context, args: &mut args::Acquire) -> Result<Asked, Failure> {
+    let wait = wait_of(args)?;
+    let root = context.root()?;
+    let policy = policy_of(context, &root)?;
+    let request = request_of(context, args, &root)?;
+    let with_leases = args.with_leases.as_deref().map(leases_from).transpose()?.unwrap_or_default();
+    Ok(Asked { ask: Ask { request, policy, with_leases, dry_run: args.dry_run }, wait })
+}
+
+pub(super) fn decide(
+    session: &mut Session<RealMachine<'_>>,
+    ask: &Ask,
+    wait: Option<Duration>,
+    talk: &mut dyn Write,
+) -> Result<Acquired, LeaseError> {
     let acquired = match wait {
-        Some(most) if !ask.dry_run => wait_for(&mut session, &ask, most, talk),
-        _ => session.acquire(&ask),
+        Some(most) if !ask.dry_run => wait_for(session, ask, most, talk),
+        _ => session.acquire(ask),
     };
     warn(talk, session.take_warnings());
-    Ok(reply(&acquired?))
+    acquired
 }
 
 /// The policy with its lanes' paths free of links, as the request's are.
@@ -239,7 +257,7 @@ struct Refused<'a> {
     repeated: bool,
 }
 
-fn reply(acquired: &Acquired) -> Reply {
+pub(super) fn reply(acquired: &Acquired) -> Reply {
     let &Acquired { ref verdict, seq, repeated, timed_out } = acquired;
     let journaled = seq.is_some();
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());

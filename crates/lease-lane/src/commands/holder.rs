@@ -54,7 +54,15 @@ pub(super) fn heartbeat(
     let coalesce = args.coalesce.as_deref().map(Span::parse).transpose();
     let coalesce = coalesce.map_err(|error| Failure::flag("--coalesce", error))?;
     let wish = phase_wish(args)?;
-    Ok(match ask(context, &which, talk, |session| session.beat(&which, fence, coalesce, wish.as_ref()))? {
+    let more = super::acquire::bound_to(&args.bind)?;
+    let beat = |session: &mut Session<RealMachine<'_>>| {
+        if more.is_empty() {
+            session.beat(&which, fence, coalesce, wish.as_ref())
+        } else {
+            session.attach(&which, fence, &more)
+        }
+    };
+    Ok(match ask(context, &which, talk, beat)? {
         Err(missed) => missed,
         Ok(beaten) => {
             #[derive(Serialize)]
