@@ -59,7 +59,7 @@ pub(crate) fn chosen<'a>(
     let needed_by =
         |names: &[&str]| args.only.is_empty() || args.only.iter().any(|only| names.contains(&only.as_str()));
     let mut chosen: Vec<Box<dyn Contender + 'a>> = Vec::new();
-    if needed_by(&["floor", "hello", "flock", "acquire", "acquire-history"]) {
+    if needed_by(&["floor", "hello", "flock", "acquire", "run", "acquire-history"]) {
         chosen.push(Box::new(Floor { program: &tools.floor, dir: work.sub("floor-dir")?, work }));
     }
     if needed_by(&["hello"]) {
@@ -72,8 +72,11 @@ pub(crate) fn chosen<'a>(
             eprintln!("bench: SKIPPED the row flock: flock(1) is missing");
         }
     }
-    if needed_by(&["acquire", "acquire-history"]) {
+    if needed_by(&["acquire", "run", "acquire-history"]) {
         chosen.push(Box::new(Acquire { work, program: &tools.lease_lane }));
+    }
+    if needed_by(&["run"]) {
+        chosen.push(Box::new(Run { work, program: &tools.lease_lane }));
     }
     if needed_by(&["acquire-history"]) {
         let lane = lane(work.sub("history")?);
@@ -255,6 +258,35 @@ impl Contender for Acquire<'_> {
         let lane = LeaseLane { program: self.program, store, work: self.work };
         lane.prime()?;
         lane.acquire_timed(round)
+    }
+}
+
+/// A command under a lease: two durable records and three processes.
+struct Run<'a> {
+    program: &'a Path,
+    work: &'a Work,
+}
+
+impl Contender for Run<'_> {
+    fn name(&self) -> &'static str {
+        "run"
+    }
+
+    fn what(&self) -> &'static str {
+        "lease-lane run -- true, store without history"
+    }
+
+    fn base(&self) -> &'static str {
+        "acquire"
+    }
+
+    fn once(&mut self, round: usize) -> Answer<Duration> {
+        let store = self.work.sub(&format!("run-{round}"))?;
+        let lane = LeaseLane { program: self.program, store, work: self.work };
+        lane.prime()?;
+        let mut run = lane.command(["run", "bench", "--tree", "src/**", "--", "true"])?;
+        self.work.settle()?;
+        timed(&mut run, 0, self.work)
     }
 }
 
