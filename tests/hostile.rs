@@ -482,6 +482,10 @@ fn without_times(text: &str) -> String {
             shown.push_str(&format!("{}since …\n", " ".repeat(indent)));
             continue;
         }
+        if let Some((before, after)) = line.split_once("expires in ").zip(line.split_once(" unless ")) {
+            shown.push_str(&format!("{}expires in … unless {}\n", before.0, after.1));
+            continue;
+        }
         let mut rest = line;
         while let Some(at) = rest.find("20").filter(|_| rest.contains('Z')) {
             let is_time =
