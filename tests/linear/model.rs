@@ -189,6 +189,8 @@ impl World {
                 clock: None,
                 ttl: TTL,
                 processes: grant.bound.map(process).into_iter().collect(),
+                parent: None,
+                exclusive: false,
                 halted: None,
                 phase: None,
                 run_id: None,

@@ -2,22 +2,26 @@
 //!
 //! A request becomes a claim (what exactly would be held), the claim meets the live set, and what is in the
 //! way decides. Rules compose only conjunctively: each can refuse, none can force an admission (feature A12).
+//! Their order is the list in `rules`; a request that names nothing tries one claim after the other.
 
-use alloc::format;
-use alloc::string::{String, ToString};
+mod meeting;
+mod rules;
+mod words;
+
 use alloc::vec::Vec;
-use core::fmt::Write;
 
-use crate::evidence::{Evidence, Liveness};
-use crate::lease::{Lease, LiveSet, Standing};
+use crate::evidence::Evidence;
+use crate::lease::LiveSet;
 use crate::name::LaneName;
-use crate::policy::Policy;
-use crate::region::{Region, Witness};
+use crate::policy::{ClassName, Policy};
+use crate::region::{Case, Entry, Region};
 use crate::request::Request;
 use crate::seq::LeaseId;
-use crate::text::shell_word;
 use crate::time::{Span, Timestamp};
-use crate::verdict::{Conflict, Evicted, Grant, Mode, Refusal, RefusalCode, Verdict};
+use crate::verdict::{Conflict, Evicted, Grant, Refusal, Verdict};
+
+use meeting::{Hit, Lanes, Surroundings};
+use words::Refused;
 
 /// Everything a rule may look at.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,10 @@ pub struct Claim {
     pub read: Region,
     /// How long it would live after a beat.
     pub ttl: Span,
+    /// Whether its lane runs alone.
+    pub exclusive: bool,
+    /// The class of its lane.
+    pub class: Option<ClassName>,
 }
 
 /// A rule beside those of the arbiter. It can refuse and nothing else.
@@ -86,94 +94,123 @@ pub fn arbitrate(question: Question<'_>) -> Verdict {
 
 /// Decides a request under more rules. They are asked in order, after the arbiter's own.
 pub fn arbitrate_with(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
-    let claim = match claim_of(question.request, question.policy) {
-        Ok(claim) => claim,
-        Err(lane) => return Verdict::Refuse(unknown_lane(lane, question)),
+    let lanes = Lanes::of(question.policy);
+    let decided = if question.request.is_bare() {
+        pick(question, &lanes, rules)
+    } else {
+        match claim_of(question.request, question.policy) {
+            Ok(claim) => decide(claim, question, &lanes, rules),
+            Err(lane) => Err(words::unknown_lane(lane, question).into()),
+        }
     };
-    let in_the_way = in_the_way(&claim, question);
-    let holding = in_the_way.iter().any(|hit| hit.standing == Standing::Held);
-    if holding {
-        return Verdict::Refuse(conflicting(&claim, &in_the_way, question));
-    }
-    for rule in rules {
-        if let Some(refusal) = rule.refuse(&question, &claim) {
-            return Verdict::Refuse(refusal);
+    match decided {
+        Ok(grant) => Verdict::Grant(grant),
+        Err(Refused { mut refusal, is_whole }) => {
+            if !is_whole {
+                refusal.free_lanes = free_lanes(question, &lanes);
+            }
+            Verdict::Refuse(*refusal)
         }
     }
-    Verdict::Grant(grant(claim, &in_the_way, question))
 }
 
-/// The live leases that a request would meet: those whose holders are worth a look before the decision.
+/// The live leases that a request would meet or be counted with: those whose holders are worth a look before the
+/// decision.
 pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<LeaseId> {
-    let Ok(claim) = claim_of(request, policy) else { return Vec::new() };
-    live.iter().filter(|lease| meets(&claim, lease, policy).is_some()).map(|lease| lease.lease).collect()
+    let lanes = Lanes::of(policy);
+    let parent = request.parent;
+    let kin = parent.map_or_else(Vec::new, |parent| live.with_ancestors(parent));
+    let claims = claims_of(request, policy);
+    let matters = |lease: &&crate::lease::Lease| {
+        parent == Some(lease.lease)
+            || claims.iter().any(|claim| meeting::matters(claim, lease, policy.case, &lanes, &kin))
+    };
+    live.iter().filter(matters).map(|lease| lease.lease).collect()
+}
+
+/// Of `own`, the paths that the program rests on, those that the request aims at: an entry that has to begin with a
+/// plain name and leads to one of them. One that begins with a wildcard only sweeps over them (feature A11).
+pub fn aimed_at(request: &Request, own: &Region, policy: &Policy) -> Region {
+    let claims = claims_of(request, policy);
+    let written = || claims.iter().flat_map(|claim| claim.tree.entries());
+    let aims = |path: &&Entry| written().any(|entry| aims_at(entry, path, policy.case));
+    Region::parse(own.entries().iter().filter(aims).map(Entry::as_str)).unwrap_or_else(|_| own.clone())
+}
+
+fn aims_at(entry: &Entry, path: &Entry, case: Case) -> bool {
+    let leads = |one: &Entry| one.literal_components().len() > 0 && one.overlap(path, case).is_some();
+    entry.overlap(path, case).is_some() && entry.spelled_out().iter().any(leads)
+}
+
+/// Every claim that the request may come to: those of the ladder for one that names nothing.
+fn claims_of(request: &Request, policy: &Policy) -> Vec<Claim> {
+    if request.is_bare() {
+        return policy.ladder.iter().filter_map(|lane| policys_claim(lane, request, policy)).collect();
+    }
+    claim_of(request, policy).into_iter().collect()
 }
 
 /// What the request would hold; `Err` with the lane when its region is the policy's to say and it does not.
 fn claim_of(request: &Request, policy: &Policy) -> Result<Claim, LaneName> {
     let lane = request.lane_name();
-    let ttl = request.ttl.unwrap_or_else(|| policy.ttl_of(&lane));
-    if request.has_region() {
-        return Ok(Claim { lane, tree: request.tree.clone(), read: request.read.clone(), ttl });
+    if !request.has_region() {
+        return policys_claim(&lane, request, policy).ok_or(lane);
     }
-    match policy.lane(&lane) {
-        Some(said) => Ok(Claim { lane, tree: said.tree.clone(), read: said.read.clone(), ttl }),
-        None => Err(lane),
+    let said = policy.lane(&lane);
+    Ok(Claim {
+        ttl: request.ttl.unwrap_or_else(|| policy.ttl_of(&lane)),
+        tree: request.tree.clone(),
+        read: request.read.clone(),
+        exclusive: said.is_some_and(|said| said.exclusive),
+        class: said.and_then(|said| said.class.clone()),
+        lane,
+    })
+}
+
+/// What the request would hold in a lane whose region the policy says.
+fn policys_claim(lane: &LaneName, request: &Request, policy: &Policy) -> Option<Claim> {
+    let said = policy.lane(lane)?;
+    Some(Claim {
+        lane: lane.clone(),
+        tree: said.written(),
+        read: said.read.clone(),
+        ttl: request.ttl.unwrap_or_else(|| policy.ttl_of(lane)),
+        exclusive: said.exclusive,
+        class: said.class.clone(),
+    })
+}
+
+/// Decides about one claim.
+fn decide(claim: Claim, question: Question<'_>, lanes: &Lanes, more: &[&dyn Rule]) -> Result<Grant, Refused> {
+    let around = Surroundings::of(&claim, question, lanes);
+    let evicted = rules::ask(&around)?;
+    for rule in more {
+        if let Some(refusal) = rule.refuse(&question, &claim) {
+            return Err(Refused::whole(refusal));
+        }
     }
+    let forced = rules::forced(&around);
+    Ok(grant(&claim, &evicted, forced.as_deref(), question))
 }
 
-/// A live lease that meets the claim.
-struct Hit<'a> {
-    lease: &'a Lease,
-    meeting: Meeting,
-    standing: Standing,
-    alive: Liveness,
+/// The first lane of the ladder that can be had (feature A9).
+fn pick(question: Question<'_>, lanes: &Lanes, more: &[&dyn Rule]) -> Result<Grant, Refused> {
+    let mut refused: Vec<Refusal> = Vec::new();
+    for lane in &question.policy.ladder {
+        let decided = match policys_claim(lane, question.request, question.policy) {
+            Some(claim) => decide(claim, question, lanes, more),
+            None => Err(words::unknown_lane(lane.clone(), question).into()),
+        };
+        match decided {
+            Ok(grant) => return Ok(words::picked(grant, &refused)),
+            Err(Refused { refusal, .. }) => refused.push(*refusal),
+        }
+    }
+    Err(words::no_free_lane(&refused, question).into())
 }
 
-/// How a lease and a claim meet.
-struct Meeting {
-    same_lane: bool,
-    mode: Mode,
-    overlap: Option<Witness>,
-}
-
-fn in_the_way<'a>(claim: &Claim, question: Question<'a>) -> Vec<Hit<'a>> {
-    let Question { live, policy, evidence, now, .. } = question;
-    let here = live.iter().filter_map(|lease| {
-        let meeting = meets(claim, lease, policy)?;
-        let alive = evidence.liveness(lease.lease);
-        let seen = evidence.observation(lease.lease);
-        let standing = lease.standing_under(policy, seen, now, &evidence.clock);
-        Some(Hit { lease, meeting, standing, alive })
-    });
-    // What is kept elsewhere can be respected but not ended from here.
-    let elsewhere = evidence.with_leases.iter().filter_map(|lease| {
-        let meeting = meets(claim, lease, policy)?;
-        Some(Hit { lease, meeting, standing: Standing::Held, alive: Liveness::Unknown })
-    });
-    here.chain(elsewhere).collect()
-}
-
-/// Whether a claim and a lease are incompatible: the same lane, or a common path that one of them writes
-/// (feature A3). The witness is the least over all pairs; a path that the lease writes goes before one that
-/// it reads.
-fn meets(claim: &Claim, lease: &Lease, policy: &Policy) -> Option<Meeting> {
-    let same_lane = claim.lane.same_as(&lease.lane);
-    let written =
-        [claim.tree.overlap(&lease.tree, policy.case), claim.read.overlap(&lease.tree, policy.case)];
-    let written = written.into_iter().flatten().min();
-    let (mode, overlap) = match written {
-        Some(witness) => (Mode::Write, Some(witness)),
-        None => match claim.tree.overlap(&lease.read, policy.case) {
-            Some(witness) => (Mode::Read, Some(witness)),
-            None => (Mode::Write, None),
-        },
-    };
-    (same_lane || overlap.is_some()).then_some(Meeting { same_lane, mode, overlap })
-}
-
-fn grant(claim: Claim, evictable: &[Hit<'_>], question: Question<'_>) -> Grant {
-    let evicted: Vec<Evicted> = evictable
+fn grant(claim: &Claim, evicted: &[Hit<'_>], forced: Option<&str>, question: Question<'_>) -> Grant {
+    let evicted: Vec<Evicted> = evicted
         .iter()
         .map(|hit| Evicted {
             lease: hit.lease.lease,
@@ -182,20 +219,18 @@ fn grant(claim: Claim, evictable: &[Hit<'_>], question: Question<'_>) -> Grant {
             why: hit.standing,
         })
         .collect();
-    let mut reason = String::from("nothing live is in the way");
-    for (i, gone) in evicted.iter().enumerate() {
-        let joint = if i == 0 { "; ended: " } else { ", " };
-        let _ = write!(reason, "{joint}lease {} of `{}` ({})", gone.lease, gone.owner, gone.why.as_str());
-    }
-    let acquired_at =
-        question.request.imported.as_ref().map_or(question.now, |imported| imported.acquired_at);
-    let last_beat = question.request.imported.as_ref().map_or(question.now, |imported| imported.heartbeat_at);
+    let request = question.request;
+    let reason = words::granted(&evicted, forced, request);
+    let imported = request.imported.as_ref();
+    let acquired_at = imported.map_or(question.now, |imported| imported.acquired_at);
+    let last_beat = imported.map_or(question.now, |imported| imported.heartbeat_at);
     Grant {
-        lane: claim.lane,
-        owner: question.request.owner.clone(),
-        tree: claim.tree,
-        read: claim.read,
+        lane: claim.lane.clone(),
+        owner: request.owner.clone(),
+        tree: claim.tree.clone(),
+        read: claim.read.clone(),
         auto_picked: false,
+        exclusive: claim.exclusive,
         acquired_at,
         ttl: claim.ttl,
         expires_at: last_beat.plus(claim.ttl),
@@ -204,117 +239,25 @@ fn grant(claim: Claim, evictable: &[Hit<'_>], question: Question<'_>) -> Grant {
     }
 }
 
-fn conflicting(claim: &Claim, hits: &[Hit<'_>], question: Question<'_>) -> Refusal {
-    let conflicts: Vec<Conflict> = hits
-        .iter()
-        .map(|hit| Conflict {
-            lease: hit.lease.lease,
-            lane: hit.lease.lane.clone(),
-            owner: hit.lease.owner.clone(),
-            mode: hit.meeting.mode,
-            overlap: hit.meeting.overlap.as_ref().map(ToString::to_string),
-            since: hit.lease.acquired_at,
-            expires_at: hit.lease.expires_at(),
-            alive: hit.alive,
-            run_id: hit.lease.run_id.clone(),
-            why: hit.lease.why.clone(),
-            labels: hit.lease.labels.clone(),
+/// The lanes of the policy that could be had at this moment without ending anything, in order of their names.
+fn free_lanes(question: Question<'_>, lanes: &Lanes) -> Vec<LaneName> {
+    let free = |lane: &&LaneName| {
+        policys_claim(lane, question.request, question.policy).is_some_and(|claim| {
+            let around = Surroundings::of(&claim, question, lanes);
+            around.met.is_empty() && rules::ask(&around).is_ok_and(|evicted| evicted.is_empty())
         })
-        .collect();
-    // The first lease that holds is the one named; one in the same lane goes before the others.
-    let held = |hit: &&Hit<'_>| hit.standing == Standing::Held;
-    let by_lane = hits.iter().filter(held).find(|hit| hit.meeting.same_lane);
-    let (code, yours, mut reason) = match (by_lane, hits.iter().find(held)) {
-        (Some(hit), _) => {
-            let reason = format!(
-                "lane `{}` is held by `{}` (lease {}) since {}",
-                hit.lease.lane, hit.lease.owner, hit.lease.lease, hit.lease.acquired_at
-            );
-            (RefusalCode::LaneHeld, Some(hit.lease.owner == question.request.owner), reason)
-        }
-        (None, hit) => (RefusalCode::RegionConflict, None, hit.map_or_else(String::new, in_words)),
     };
-    match hits.len() {
-        0 | 1 => {}
-        2 => reason.push_str("; one more lease is in the way"),
-        n => {
-            let _ = write!(reason, "; {} more leases are in the way", n - 1);
+    question.policy.lanes.keys().filter(free).cloned().collect()
+}
+
+/// The leases in the way of several claims, each once, by number.
+fn all_conflicts(refusals: &[Refusal]) -> Vec<Conflict> {
+    let mut all: Vec<Conflict> = Vec::new();
+    for conflict in refusals.iter().flat_map(|refusal| &refusal.conflicts) {
+        if all.iter().all(|known| known.lease != conflict.lease || known.lane != conflict.lane) {
+            all.push(conflict.clone());
         }
     }
-    Refusal {
-        code,
-        lane: claim.lane.clone(),
-        reason,
-        yours,
-        free_lanes: free_lanes(question),
-        hint: wait_hint(claim, question.request),
-        conflicts,
-    }
-}
-
-fn in_words(hit: &Hit<'_>) -> String {
-    let verb = match hit.meeting.mode {
-        Mode::Write => "written",
-        Mode::Read => "read",
-    };
-    let overlap = hit.meeting.overlap.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!(
-        "`{}` is {verb} by lane `{}` (lease {}, owner `{}`) since {}",
-        crate::text::shown(&overlap, 300),
-        hit.lease.lane,
-        hit.lease.lease,
-        hit.lease.owner,
-        hit.lease.acquired_at
-    )
-}
-
-fn unknown_lane(lane: LaneName, question: Question<'_>) -> Refusal {
-    let mut reason = format!("lane `{lane}` was asked for without a region, and the policy does not know it");
-    let known = question.policy.lanes.keys();
-    for (i, name) in known.enumerate() {
-        let _ = write!(reason, "{}`{name}`", if i == 0 { "; it knows: " } else { ", " });
-    }
-    Refusal {
-        code: RefusalCode::UnknownLane,
-        hint: format!("lease-lane acquire {} --tree PATTERN", shell_word(lane.as_str())),
-        lane,
-        reason,
-        yours: None,
-        free_lanes: free_lanes(question),
-        conflicts: Vec::new(),
-    }
-}
-
-/// The lanes of the policy that could be had at this moment, in order of their names.
-fn free_lanes(question: Question<'_>) -> Vec<LaneName> {
-    let Question { live, policy, evidence, .. } = question;
-    let free = |name: &LaneName| {
-        let said = policy.lane(name)?;
-        let claim =
-            Claim { lane: name.clone(), tree: said.tree.clone(), read: said.read.clone(), ttl: Span::ZERO };
-        let met =
-            live.iter().chain(&evidence.with_leases).any(|lease| meets(&claim, lease, policy).is_some());
-        (!met).then(|| name.clone())
-    };
-    policy.lanes.keys().filter_map(free).collect()
-}
-
-/// The same request, waiting; a region too long to paste is left to the reader.
-fn wait_hint(claim: &Claim, request: &Request) -> String {
-    const ENTRIES_SHOWN_MAX: usize = 8;
-    let mut hint = String::from("lease-lane acquire");
-    if request.lane.is_some() {
-        let _ = write!(hint, " {}", shell_word(claim.lane.as_str()));
-    }
-    if request.tree.entries().len() + request.read.entries().len() > ENTRIES_SHOWN_MAX {
-        hint.push_str(" …");
-    } else {
-        for (flag, region) in [("--tree", &request.tree), ("--read", &request.read)] {
-            for entry in region.entries() {
-                let _ = write!(hint, " {flag} {}", shell_word(entry.as_str()));
-            }
-        }
-    }
-    hint.push_str(" --wait 5m");
-    hint
+    all.sort_by_key(|conflict| conflict.lease);
+    all
 }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::lease::Lease;
+use crate::region::Region;
 use crate::seq::LeaseId;
 
 /// Which process, beyond doubt: a pid alone is reused within milliseconds (feature C3).
@@ -131,12 +132,16 @@ pub struct Evidence {
     /// Leases kept elsewhere that count as live for this decision (feature C15).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with_leases: Vec<Lease>,
+    /// Of the paths the program itself rests on (the policy file, the store), those that the request aims at
+    /// (feature A11).
+    #[serde(default, skip_serializing_if = "Region::is_empty")]
+    pub protected: Region,
 }
 
 impl Evidence {
     /// Starts with a clock and nothing seen.
     pub fn at(clock: ClockReading) -> Evidence {
-        Evidence { clock, observed: Vec::new(), with_leases: Vec::new() }
+        Evidence { clock, observed: Vec::new(), with_leases: Vec::new(), protected: Region::default() }
     }
 
     /// What was seen of `lease`: unknown when nobody looked.

@@ -48,6 +48,12 @@ pub struct Lease {
     /// The processes it is bound to; empty when it is bound to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessIdentity>,
+    /// The lease beneath which it was granted; that one may have ended since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<LeaseId>,
+    /// Whether it was granted to live alone.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub exclusive: bool,
     /// The stop decision recorded against it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
@@ -232,6 +238,19 @@ impl LiveSet {
     /// All of them, in order of first acquisition.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_id.values()
+    }
+
+    /// A live lease and those above it, nearest first, as far as they live: none if it does not live itself.
+    pub fn with_ancestors(&self, lease: LeaseId) -> Vec<LeaseId> {
+        let mut line: Vec<LeaseId> = Vec::new();
+        let mut next = Some(lease);
+        while let Some(lease) = next.and_then(|id| self.get(id))
+            && !line.contains(&lease.lease)
+        {
+            line.push(lease.lease);
+            next = lease.parent;
+        }
+        line
     }
 
     /// How many there are.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::ProcessIdentity;
 use crate::name::{LaneName, OwnerName};
+use crate::policy::Policy;
 use crate::region::Region;
+use crate::seq::LeaseId;
 use crate::text::Text;
 use crate::time::{Span, Timestamp};
 
@@ -48,7 +50,10 @@ pub struct Request {
     /// The processes the lease shall be bound to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessIdentity>,
-    /// Whether rules that may be overridden shall be. A live lease never is.
+    /// The live lease beneath which this one shall be: it and its ancestors are not in the way (feature A14).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<LeaseId>,
+    /// Whether rules that may be overridden shall be: protected paths. A live lease never is.
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     pub force: bool,
     /// The run it belongs to.
@@ -83,8 +88,10 @@ pub struct Imported {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Nothing was asked for (feature A6).
-    #[error("the request names neither a lane nor a region")]
+    /// Nothing was asked for, and there is no ladder to pick from (feature A6).
+    #[error(
+        "the request names neither a lane nor a region, and the policy has no ladder to pick a lane from"
+    )]
     NothingAsked,
     /// A lease must live for some time.
     #[error("the time to live is zero")]
@@ -107,6 +114,7 @@ impl Request {
             read: Region::default(),
             ttl: None,
             processes: Vec::new(),
+            parent: None,
             force: false,
             run_id: None,
             why: None,
@@ -127,9 +135,6 @@ impl Request {
     ///
     /// [`RequestError`]; nothing is decided about such a request.
     pub fn check(self) -> Result<Request, RequestError> {
-        if self.lane.is_none() && !self.has_region() {
-            return Err(RequestError::NothingAsked);
-        }
         if self.ttl == Some(Span::ZERO) {
             return Err(RequestError::NoTtl);
         }
@@ -138,6 +143,23 @@ impl Request {
         }
         if self.processes.len() > PROCESSES_MAX {
             return Err(RequestError::TooManyProcesses(self.processes.len()));
+        }
+        Ok(self)
+    }
+
+    /// Whether a lane of the policy's ladder shall be picked (feature A9).
+    pub fn is_bare(&self) -> bool {
+        self.lane.is_none() && !self.has_region()
+    }
+
+    /// Checks that something is asked for: by the request itself, or by the ladder of the policy.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NothingAsked`].
+    pub fn check_under(self, policy: &Policy) -> Result<Request, RequestError> {
+        if self.is_bare() && policy.ladder.is_empty() {
+            return Err(RequestError::NothingAsked);
         }
         Ok(self)
     }
@@ -165,6 +187,7 @@ struct RequestForm {
     ttl: Option<Span>,
     #[serde(default)]
     processes: Vec<ProcessIdentity>,
+    parent: Option<LeaseId>,
     #[serde(default)]
     force: bool,
     run_id: Option<RunId>,
@@ -186,6 +209,7 @@ impl TryFrom<RequestForm> for Request {
             read,
             ttl,
             processes,
+            parent,
             force,
             run_id,
             why,
@@ -193,7 +217,21 @@ impl TryFrom<RequestForm> for Request {
             request_id,
             imported,
         } = form;
-        Request { lane, owner, tree, read, ttl, processes, force, run_id, why, labels, request_id, imported }
-            .check()
+        Request {
+            lane,
+            owner,
+            tree,
+            read,
+            ttl,
+            processes,
+            parent,
+            force,
+            run_id,
+            why,
+            labels,
+            request_id,
+            imported,
+        }
+        .check()
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -93,6 +94,51 @@ pub fn shell_word(text: &str) -> String {
     }
     word.push('\'');
     word
+}
+
+/// Of `candidates` the one nearest to `word`, if it is near: for "did you mean …?".
+///
+/// Near: no more than a third of the characters of `word` differ. The first of several that are equally near. Words
+/// of more than 64 bytes are near nothing, and no more than 1 000 are looked at: comparing costs the product of the
+/// lengths.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const WORD_BYTES_MAX: usize = 64;
+    const CANDIDATES_MAX: usize = 1000;
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates.into_iter().take(CANDIDATES_MAX).filter(|word| word.len() <= WORD_BYTES_MAX) {
+        let distance = distance(word, candidate);
+        if best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    let (distance, meant) = best?;
+    (distance * 3 <= word.chars().count().max(3)).then_some(meant)
+}
+
+/// How many characters must be put in, taken out, replaced or swapped with their neighbour to get from one word to
+/// the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut left: Option<char> = None;
+    for (i, in_a) in a.chars().enumerate() {
+        let mut next = Vec::with_capacity(row.len());
+        next.push(i + 1);
+        for (j, &in_b) in b.iter().enumerate() {
+            let mut least = (row[j] + usize::from(in_a != in_b)).min(row[j + 1] + 1).min(next[j] + 1);
+            if 0 < j && left == Some(in_b) && in_a == b[j - 1] {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
+        }
+        before = core::mem::replace(&mut row, next);
+        left = Some(in_a);
+    }
+    row[b.len()]
 }
 
 /// Text of at most `MAX` bytes that is not empty: reasons, run ids, labels.
@@ -217,6 +263,24 @@ mod tests {
         ] {
             assert_eq!(shell_word(text), word);
         }
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_if_it_is_near() {
+        for (there, candidates, offered) in [
+            ("tll", &["lanes", "ttl"][..], Some("ttl")),
+            ("lane", &["lanes", "case"], Some("lanes")),
+            ("histroy", &["grace", "history"], Some("history")),
+            ("wbe", &["api", "web"], Some("web")),
+            ("ab", &["ac", "ad"], Some("ac")),
+            ("zzz", &["ttl"], None),
+            ("upper", &["fold", "exact"], None),
+            ("x", &[], None),
+        ] {
+            assert_eq!(nearest(there, candidates.iter().copied()), offered, "{there}");
+        }
+        assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
+        assert_eq!((distance("ab", "ba"), distance("abcd", "bacdx"), distance("", "")), (1, 2, 0));
     }
 
     #[test]

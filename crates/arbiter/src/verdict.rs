@@ -39,6 +39,9 @@ pub struct Grant {
     pub read: Region,
     /// Whether the lane was picked for the one who asked.
     pub auto_picked: bool,
+    /// Whether it lives alone.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub exclusive: bool,
     /// Since when.
     pub acquired_at: Timestamp,
     /// How long it lives after a beat.
@@ -97,6 +100,20 @@ pub enum RefusalCode {
     RegionConflict,
     /// The lane was named without a region and the policy does not know it.
     UnknownLane,
+    /// A live lease runs alone.
+    ExclusiveLive,
+    /// The lane runs alone and something lives.
+    NeedsIdle,
+    /// No lane of the ladder can be had.
+    NoFreeLane,
+    /// As many hold the pool as it has room for.
+    PoolFull,
+    /// As many lanes of the class live as may.
+    ClassFull,
+    /// A protected path would be written and the request does not insist.
+    Protected,
+    /// The lease that was named as the parent does not live, or no longer stands.
+    ParentGone,
 }
 
 impl RefusalCode {
@@ -106,7 +123,20 @@ impl RefusalCode {
             RefusalCode::LaneHeld => "LANE_HELD",
             RefusalCode::RegionConflict => "REGION_CONFLICT",
             RefusalCode::UnknownLane => "UNKNOWN_LANE",
+            RefusalCode::ExclusiveLive => "EXCLUSIVE_LIVE",
+            RefusalCode::NeedsIdle => "NEEDS_IDLE",
+            RefusalCode::NoFreeLane => "NO_FREE_LANE",
+            RefusalCode::PoolFull => "POOL_FULL",
+            RefusalCode::ClassFull => "CLASS_FULL",
+            RefusalCode::Protected => "PROTECTED",
+            RefusalCode::ParentGone => "PARENT_GONE",
         }
+    }
+
+    /// Whether the same request may be granted later without anybody changing it or the policy: whether waiting
+    /// makes sense.
+    pub fn may_pass(self) -> bool {
+        !matches!(self, RefusalCode::UnknownLane | RefusalCode::Protected | RefusalCode::ParentGone)
     }
 }
 
@@ -121,7 +151,7 @@ pub struct Conflict {
     pub owner: OwnerName,
     /// Whether it writes or reads what is shown in `overlap`.
     pub mode: Mode,
-    /// A path or resource that both claim; none when only the lane's name is in the way.
+    /// A path or resource that both claim; none when something else is in the way, such as the lane's name.
     pub overlap: Option<String>,
     /// When it was granted.
     pub since: Timestamp,
@@ -155,10 +185,11 @@ impl Verdict {
 }
 
 /// What a lease does with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Writes it: alone.
+    #[default]
     Write,
     /// Reads it: beside other readers.
     Read,

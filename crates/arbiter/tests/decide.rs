@@ -48,6 +48,8 @@ fn lease(id: u64, lane: &str, tree: &[&str], read: &[&str]) -> Lease {
         clock: Some(clock(0)),
         ttl: Span::from_s(100),
         processes: Vec::new(),
+        parent: None,
+        exclusive: false,
         halted: None,
         phase: None,
         run_id: None,

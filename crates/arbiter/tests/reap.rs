@@ -165,6 +165,8 @@ impl Case {
                 Seen::Unbound => Vec::new(),
                 _ => vec![process(7), process(8)],
             },
+            parent: None,
+            exclusive: false,
             halted: None,
             phase: match self.phase {
                 In::None => None,

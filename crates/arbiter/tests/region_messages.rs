@@ -32,7 +32,9 @@ fn every_refusal_names_the_entry_and_the_place() {
     check_error("a\\", "`\\` escapes nothing at byte 1 of `a\\`");
     check_error("[\\", "`\\` escapes nothing at byte 1 of `[\\`");
     check_error("http://x", "unknown scheme `http://` at byte 0 of `http://x`");
-    check_error("pool://gpu", "pool not declared at byte 0 of `pool://gpu`");
+    check_error("pool://", "pool without a name at byte 7 of `pool://`");
+    check_error("pool://*", "`*` names no pool at byte 7 of `pool://*`");
+    check_error("pool://a\u{7}", "control character in a pool name at byte 8 of `pool://a\\u{7}`");
     check_error("lock://", "lock without a name at byte 7 of `lock://`");
     check_error("lock://a\tb", "control character in a lock name at byte 8 of `lock://a\\tb`");
     check_error(&"*/".repeat(65), &format!("more than 64 wildcards at byte 128 of `{}…`", "*/".repeat(40)));
@@ -71,7 +73,7 @@ fn hints_say_what_to_write_instead() {
         hint("[^a]").as_deref(),
         Some("write `[!…]` for \"none of these\", or `[\\^…]` for the character itself")
     );
-    assert!(hint("pool://gpu").unwrap().contains("lock://NAME"));
+    assert!(hint("pool://*").unwrap().contains("lock://*"));
     assert!(hint("c://x").unwrap().contains("`./c:/…`"));
     assert!(Entry::parse("./c:/x").is_ok());
     assert_eq!(hint("a\0"), None);

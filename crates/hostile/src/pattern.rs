@@ -19,7 +19,7 @@ pub fn pattern(bytes: &[u8]) {
             let witness = ours.overlap(theirs, case);
             assert_eq!(witness, theirs.overlap(ours, case), "overlap has no sides");
             if let Some(witness) = &witness
-                && !witness.is_lock()
+                && !witness.is_resource()
             {
                 let shared = ProjectPath::parse(witness.as_str()).expect("a witness is a path");
                 // `o[\u{301}]` and `??` meet in a name that no path has, because paths are composed: a refusal too many.

@@ -526,6 +526,8 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
         clock: Some(operator.clock.clone()),
         ttl: Span::MAX,
         processes: Vec::new(),
+        parent: None,
+        exclusive: false,
         halted: None,
         phase: None,
         run_id: None,

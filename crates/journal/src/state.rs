@@ -252,6 +252,11 @@ pub fn fingerprint(request: &Request) -> u32 {
     crc32fast::hash(&serde_json::to_vec(&asked).unwrap_or_default())
 }
 
+/// What tells one policy from another at a glance: eight digits.
+pub fn policy_hash(policy: &Policy) -> String {
+    format!("{:08x}", crc32fast::hash(&serde_json::to_vec(policy).unwrap_or_default()))
+}
+
 /// The lease that an ACQUIRE brought into being.
 fn lease_of(seq: Seq, body: &Acquire) -> Lease {
     let Acquire { request, evidence, verdict, .. } = body;
@@ -268,6 +273,8 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
         clock: imported.is_none().then(|| evidence.clock.clone()),
         ttl: verdict.ttl,
         processes: request.processes.clone(),
+        parent: request.parent,
+        exclusive: verdict.exclusive,
         halted: None,
         phase: None,
         run_id: request.run_id.clone(),

@@ -80,7 +80,9 @@ pub(crate) enum Command {
     Arbitrate,
     /// Ask about patterns without a store
     Region(Region),
-    /// Make the store
+    /// Check or show the policy
+    Policy(Policy),
+    /// Make the store, and an example of a policy where there is none
     Init,
     /// Say where the store is and how it is
     Doctor,
@@ -137,7 +139,10 @@ pub(crate) struct Acquire {
     /// Count the leases in FILE (JSON as `live --json` prints it) as live
     #[arg(long, value_name = "FILE")]
     pub(crate) with_leases: Option<PathBuf>,
-    /// Have it recorded that the request insists; a live lease is never overridden
+    /// Be granted beneath lease N: it and those above it are not in the way
+    #[arg(long, value_name = "N")]
+    pub(crate) parent: Option<u64>,
+    /// Write protected paths too; it is recorded, and no live lease is ever overridden
     #[arg(long)]
     pub(crate) force: bool,
     /// Decide and write nothing
@@ -343,6 +348,20 @@ pub(crate) struct Repair {
     /// Accept the loss and go on
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) question: PolicyQuestion,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyQuestion {
+    /// Tell whether the policy file is right, and if not what is wrong where
+    Check,
+    /// Show the policy under which the next decision is made
+    Show,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod import;
 mod init;
 mod live;
 mod man;
+mod policy;
 mod region;
 mod repair;
 mod replay;
@@ -66,7 +67,8 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Repair(args) => repair::run(&find()?, &args)?,
         Command::Arbitrate => return arbitrate::run(out).map(Ended::Streamed),
         Command::Region(args) => region::run(args.question)?,
-        Command::Init => init::run(&global)?,
+        Command::Policy(args) => policy::run(&global, &args.question)?,
+        Command::Init => init::run(&global, talk)?,
         Command::Doctor => doctor::run(&find()?)?,
         Command::Import(args) => import::run(&find()?, args.from, talk)?,
         Command::Completions { shell } => completions::run(shell),

@@ -2,19 +2,21 @@
 
 use std::env::VarError;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
+use arbiter::region::{Entry, Region};
 use arbiter::time::Span;
 use journal::disk::{DiskError, RealDisk};
 use lease::clock::SystemClock;
 use lease::machine::RealMachine;
 use lease::mutex::Patience;
 use lease::paths::RootDir;
-use lease::place::{GivenBy, Place, PlaceArgs};
+use lease::place::{GivenBy, POLICY_FILE, Place, PlaceArgs};
 use lease::policy_file::PolicyError;
+use lease::regions;
 use lease::session::Session;
 
 use crate::args::Global;
@@ -87,6 +89,18 @@ impl Context {
             }
             loaded => Ok(loaded?),
         }
+    }
+
+    /// The policy file and the store, as far as they lie in the project: what the program itself rests on.
+    pub(crate) fn own_paths(&self, root: &RootDir) -> Region {
+        let policy = self.place.policy.clone().unwrap_or_else(|| self.place.root.join(POLICY_FILE));
+        let entry = |path: &Path| {
+            let path = regions::path(root, path.to_str()?).ok()?;
+            let names: Vec<&str> = path.components().collect();
+            Entry::everything().with_prefix_replaced(0, &names).ok()
+        };
+        let entries = [policy.as_path(), &self.place.store].into_iter().filter_map(entry);
+        Region::parse(entries.map(String::from)).unwrap_or_default()
     }
 
     pub(crate) fn root(&self) -> Result<RootDir, Failure> {

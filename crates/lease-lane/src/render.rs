@@ -8,7 +8,7 @@ use arbiter::region::Region;
 use arbiter::request::Labels;
 use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
-use arbiter::verdict::{Conflict, Mode};
+use arbiter::verdict::{Conflict, Mode, RefusalCode};
 
 /// A span in the two largest units that matter: `3m 20s`, `2d 4h`, `450ms`.
 pub(crate) fn span(span: Span) -> String {
@@ -68,6 +68,12 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     if lease.fence.get() != lease.lease.get() {
         let _ = write!(text, " · fence {}", lease.fence);
     }
+    if lease.exclusive {
+        text.push_str(" · alone");
+    }
+    if let Some(parent) = lease.parent {
+        let _ = write!(text, " · beneath lease {parent}");
+    }
     if let Some(run_id) = &lease.run_id {
         let _ = write!(text, " · run {run_id}");
     }
@@ -125,15 +131,20 @@ pub(crate) fn halted(halted: &Halted) -> String {
 }
 
 /// One lease in the way, on two lines and one for each thing that is said of it.
-pub(crate) fn conflict(conflict: &Conflict, now: Timestamp) -> String {
+pub(crate) fn conflict(conflict: &Conflict, code: RefusalCode, now: Timestamp) -> String {
     let verb = match conflict.mode {
         Mode::Write => "writes",
         Mode::Read => "reads",
     };
-    let what = conflict
-        .overlap
-        .as_ref()
-        .map_or_else(|| "the lane's name".to_owned(), |overlap| format!("{verb} {}", shown(overlap, 300)));
+    let what = match (&conflict.overlap, code) {
+        (Some(overlap), RefusalCode::PoolFull) => format!("holds one of {}", shown(overlap, 300)),
+        (Some(overlap), _) => format!("{verb} {}", shown(overlap, 300)),
+        (None, RefusalCode::ExclusiveLive) => "runs alone".to_owned(),
+        (None, RefusalCode::NeedsIdle) => "is live".to_owned(),
+        (None, RefusalCode::ClassFull) => "is of the class".to_owned(),
+        (None, RefusalCode::NoFreeLane) => "is in the way".to_owned(),
+        (None, _) => "the lane's name".to_owned(),
+    };
     let run = conflict.run_id.as_ref().map(|run| format!(" · run {run}")).unwrap_or_default();
     let why = conflict.why.as_ref().map(|why| format!("    why: {why}\n")).unwrap_or_default();
     let labels = labels("    ", &conflict.labels);

@@ -35,7 +35,7 @@ const STORE_IN_GIT: &str = "lease-lane";
 const STORE_DIR: &str = ".lease-lane";
 
 /// Name of the default policy file at the root.
-const POLICY_FILE: &str = "lease-lane.toml";
+pub const POLICY_FILE: &str = "lease-lane.toml";
 
 /// The longest `.git` or `commondir` file we read, in bytes: a path and a few words.
 const LINK_BYTES_MAX: u64 = 8_192;

@@ -1,19 +1,32 @@
 //! Reads `lease-lane.toml`.
+//!
+//! A policy is used whole or not at all: a key that nobody knows, a name that leads nowhere and a limit that lets
+//! nobody in are errors, each with its place in the file.
 
+mod check;
+mod example;
+
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arbiter::policy::Policy;
-use arbiter::text::shown;
-use arbiter::time::Span;
+use arbiter::text::{nearest, shown};
+use toml::de::DeTable;
+
+pub use example::example;
 
 /// Bytes that a policy file may have.
 const POLICY_BYTES_MAX: usize = 1 << 20;
 /// Characters that a message about it may have.
 const MESSAGE_CHARS_MAX: usize = 300;
-/// Bytes that a word may have that is compared with others.
-const WORD_BYTES_MAX: usize = 64;
+
+/// The keys there are, for those who wrote another one.
+const KEYS: &str = "keys are: case, ttl, grace, ceiling, history, ladder, worktrees, foreign_host; tree, read, exclusive, \
+                    class, ttl under [lanes.NAME]; max under [classes.NAME]; capacity under [pools.NAME]; paths \
+                    under [protect]";
 
 /// Why a policy file cannot be used. Nothing is decided under it.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +42,43 @@ pub enum PolicyError {
         source: std::io::Error,
     },
     /// It is not what a policy says.
-    #[error("the policy `{}` is not usable: {what}", path.display())]
+    #[error("the policy `{}` is not usable: {first}{}", path.display(), and_more(.more))]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column.
-        what: String,
-        /// The key that was probably meant.
-        meant: Option<String>,
+        /// What is wrong.
+        first: Problem,
+        /// What else is wrong, in the order of the file.
+        more: Vec<Problem>,
     },
+}
+
+/// One thing that is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line and column in the file, from 1; none when it is about the file as a whole.
+    pub at: Option<(usize, usize)>,
+    /// What is wrong.
+    pub what: String,
+    /// What the reader can do now.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, column)) = self.at {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+fn and_more(more: &[Problem]) -> String {
+    match more.len() {
+        0 => String::new(),
+        1 => " (and one more problem)".into(),
+        n => format!(" (and {n} more problems)"),
+    }
 }
 
 impl PolicyError {
@@ -45,10 +86,18 @@ impl PolicyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => Some("name another one: --policy FILE".into()),
-            Self::Unusable { meant: Some(meant), .. } => Some(format!("did you mean `{meant}`?")),
-            Self::Unusable { meant: None, .. } => {
-                Some("keys are: case, ttl, grace, ceiling, foreign_host, history, and tree, read, ttl under [lanes.NAME]".into())
+            Self::Unusable { first, more, .. } => {
+                let all = || "lease-lane policy check".to_owned();
+                if more.is_empty() { first.hint.clone().or_else(|| Some(all())) } else { Some(all()) }
             }
+        }
+    }
+
+    /// Everything that is wrong with the text, in the order of the file; empty when it could not be read.
+    pub fn problems(&self) -> Vec<&Problem> {
+        match self {
+            Self::Unreadable { .. } => Vec::new(),
+            Self::Unusable { first, more, .. } => std::iter::once(first).chain(more).collect(),
         }
     }
 }
@@ -73,110 +122,133 @@ pub fn load(path: &Path) -> Result<Policy, PolicyError> {
 ///
 /// [`PolicyError::Unusable`].
 pub fn read(path: &Path, bytes: &[u8]) -> Result<Policy, PolicyError> {
-    let unusable = |what: String| PolicyError::Unusable { path: path.to_owned(), what, meant: None };
-    if bytes.len() > POLICY_BYTES_MAX {
-        return Err(unusable(format!("it has more than {POLICY_BYTES_MAX} bytes")));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".into()))?;
-    let policy: Policy = toml::from_str(text).map_err(|error| PolicyError::Unusable {
-        path: path.to_owned(),
-        what: in_one_line(text, &error),
-        meant: meant(error.message()),
-    })?;
-    check(&policy).map_err(unusable)?;
-    Ok(policy)
+    understood(bytes).map_err(|mut problems| {
+        let more = problems.split_off(1);
+        PolicyError::Unusable { path: path.to_owned(), first: problems.remove(0), more }
+    })
 }
 
-/// Where it is wrong and how, without the drawing.
-fn in_one_line(text: &str, error: &toml::de::Error) -> String {
-    // The parser repeats what it found, which may be as long as the file.
-    let message = shown(error.message().trim_end(), MESSAGE_CHARS_MAX).to_string();
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return message;
+/// A policy as a file would say it.
+pub fn to_toml(policy: &Policy) -> String {
+    toml::to_string(policy).expect("a policy is made of text, numbers, lists and tables, which TOML has")
+}
+
+/// Reads and checks the text of a policy; at least one problem if it is none.
+fn understood(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
+    let whole = |what: String| vec![Problem { at: None, what, hint: None }];
+    if bytes.len() > POLICY_BYTES_MAX {
+        return Err(whole(format!("it has more than {POLICY_BYTES_MAX} bytes")));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| whole("it is not UTF-8".into()))?;
+    let of_toml = |error: &toml::de::Error| {
+        // The parser repeats what it found, which may be as long as the file.
+        let message = shown(error.message().trim_end(), MESSAGE_CHARS_MAX).to_string();
+        let hint = match meant(error.message()) {
+            Some(meant) => Some(format!("did you mean `{}`?", shown(meant, 100))),
+            None => message.starts_with("unknown field").then(|| KEYS.to_owned()),
+        };
+        vec![Problem { at: error.span().and_then(|span| place(text, &span)), what: message, hint }]
     };
+    let policy: Policy = toml::from_str(text).map_err(|error| of_toml(&error))?;
+    let document = DeTable::parse(text).map_err(|error| of_toml(&error))?;
+    let mut problems: Vec<Problem> = check::faults(&policy)
+        .into_iter()
+        .map(|fault| {
+            let span = check::find(document.get_ref(), &fault.path);
+            Problem { at: span.and_then(|span| place(text, &span)), what: fault.what, hint: fault.hint }
+        })
+        .collect();
+    problems.sort_by_key(|problem| problem.at);
+    if problems.is_empty() { Ok(policy) } else { Err(problems) }
+}
+
+/// Line and column of a span's beginning, from 1.
+fn place(text: &str, span: &Range<usize>) -> Option<(usize, usize)> {
+    let before = text.get(..span.start)?;
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("line {line}, column {column}: {message}")
+    Some((line, column))
 }
 
 /// Of the words that were expected, the one that is nearest to the word that is there, if it is near.
-fn meant(message: &str) -> Option<String> {
-    // What is there may be a megabyte and full of backticks, and comparing costs the product of the lengths.
-    let mut words = message.split('`').skip(1).step_by(2).filter(|word| word.len() <= WORD_BYTES_MAX);
+fn meant(message: &str) -> Option<&str> {
+    let mut words = message.strip_prefix("unknown ")?.split('`').skip(1).step_by(2);
     let there = words.next()?;
-    let (distance, meant) = words.map(|word| (distance(there, word), word)).min()?;
-    (distance * 3 <= there.chars().count().max(3)).then(|| meant.to_owned())
-}
-
-/// How many characters must be put in, taken out or replaced to get from one word to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, in_a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &in_b) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(in_a != in_b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-fn check(policy: &Policy) -> Result<(), String> {
-    if let Some((one, other)) = policy.doubled_lane() {
-        return Err(format!("lanes `{one}` and `{other}` are one lane: case does not tell lanes apart"));
-    }
-    for (name, lane) in &policy.lanes {
-        if lane.tree.is_empty() && lane.read.is_empty() {
-            return Err(format!("lane `{name}` has neither `tree` nor `read`"));
-        }
-        if lane.ttl == Some(Span::ZERO) {
-            return Err(format!("`ttl` of lane `{name}` is zero"));
-        }
-    }
-    for (key, span) in [("ttl", policy.ttl), ("ceiling", policy.ceiling)] {
-        if span == Some(Span::ZERO) {
-            return Err(format!("`{key}` is zero"));
-        }
-    }
-    Ok(())
+    nearest(there, words)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fmt::Write as _;
 
-    fn load_text(text: &str) -> Result<Policy, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lease-lane.toml");
-        std::fs::write(&path, text).unwrap();
-        load(&path).map_err(|error| error.to_string())
-    }
+    use arbiter::time::Span;
+
+    use super::*;
 
     #[test]
     fn a_policy_names_lanes_and_times() {
-        let policy =
-            load_text("ttl = '10m'\ngrace = '5s'\n[lanes.api]\ntree = ['src/api/**']\nttl = '1h'\n").unwrap();
+        let text = b"ttl = '10m'\ngrace = '5s'\n[lanes.api]\ntree = ['src/api/**']\nttl = '1h'\n";
+        let policy = understood(text).unwrap();
         assert_eq!(policy.ttl, Some(Span::from_s(600)));
         assert_eq!(policy.lanes.len(), 1);
-        assert_eq!(load_text("").unwrap(), Policy::default());
+        assert_eq!(understood(b"").unwrap(), Policy::default());
+    }
+
+    #[test]
+    fn a_policy_can_say_everything_and_reads_back_from_its_record() {
+        let text = "
+            case = 'exact'
+            ttl = '10m'
+            grace = '5s'
+            history = '7d'
+            ladder = ['api', 'Web']
+            worktrees = 'separate'
+            foreign_host = 'takeover'
+            [lanes.api]
+            tree = ['src/api/**', 'pool://gpu']
+            read = ['Cargo.toml']
+            class = 'code'
+            ttl = '1h'
+            [lanes.web]
+            tree = ['src/web/**']
+            class = 'code'
+            [lanes.release]
+            exclusive = true
+            [classes.code]
+            max = 1
+            [pools.GPU]
+            capacity = 2
+            [protect]
+            paths = ['infra/**']
+        ";
+        let policy = understood(text.as_bytes()).unwrap();
+        insta::assert_snapshot!(
+            "everything_a_policy_can_say",
+            serde_json::to_string_pretty(&policy).unwrap()
+        );
+        let back: Policy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
+        assert_eq!(back, policy);
+        let toml = to_toml(&policy);
+        assert_eq!(understood(toml.as_bytes()).unwrap(), policy, "{toml}");
+    }
+
+    #[test]
+    fn a_policy_of_the_first_version_keeps_its_bytes() {
+        let first = r#"{"lanes":{"api":{"tree":["src/api"]}},"ttl":"10m","grace":"5s"}"#;
+        let policy: Policy = serde_json::from_str(first).unwrap();
+        assert_eq!(serde_json::to_string(&policy).unwrap(), first);
+        assert_eq!(serde_json::to_string(&Policy::default()).unwrap(), "{}");
     }
 
     #[test]
     fn the_nearest_key_is_offered() {
-        for (there, expected, offered) in [
-            ("tll", "`lanes`, `ttl`", Some("ttl")),
-            ("lane", "`lanes`, `case`", Some("lanes")),
-            ("histroy", "`grace`, `history`", Some("history")),
-            ("zzz", "`ttl`", None),
-            ("upper", "`fold` or `exact`", None),
-        ] {
+        for (there, expected, offered) in
+            [("tll", "`lanes`, `ttl`", Some("ttl")), ("upper", "`fold` or `exact`", None)]
+        {
             let message = format!("unknown field `{there}`, expected one of {expected}");
-            assert_eq!(meant(&message).as_deref(), offered, "{there}");
+            assert_eq!(meant(&message), offered, "{there}");
         }
         assert_eq!(meant("key with no value"), None);
-        assert_eq!((distance("", "abc"), distance("abc", "abc"), distance("kitten", "sitting")), (3, 0, 3));
     }
 
     /// Found by the fuzz target `policy`: the parser repeats the key that it found, cursor movements and all.
@@ -185,7 +257,7 @@ mod tests {
         for text in
             [format!("{} = 1", "k".repeat(900_000)), "\"\\u001b[2J\" = 1".into(), "a = '\u{1b}[2J'".into()]
         {
-            let said = load_text(&text).unwrap_err();
+            let said = read(Path::new("p"), text.as_bytes()).unwrap_err().to_string();
             assert!(said.len() < 1000 && !said.contains('\u{1b}'), "{said:.300}");
         }
     }
@@ -195,8 +267,25 @@ mod tests {
     fn a_key_of_a_megabyte_of_backticks_is_answered_at_once() {
         let word = "x".repeat(300_000);
         let began = std::time::Instant::now();
-        load_text(&format!("\"{word}`,`{word}\" = 1")).unwrap_err();
+        understood(format!("\"{word}`,`{word}\" = 1").as_bytes()).unwrap_err();
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    /// As many lanes and as long a ladder of unknown ones as fit.
+    #[test]
+    fn a_policy_of_a_megabyte_that_fits_nowhere_is_answered_at_once() {
+        let mut text = String::from("ladder = [");
+        for i in 0..40_000 {
+            let _ = write!(text, "'x{i}',");
+        }
+        text.push_str("]\n");
+        for i in 0..20_000 {
+            let _ = writeln!(text, "[lanes.l{i}]\ntree=['a']");
+        }
+        let began = std::time::Instant::now();
+        let problems = understood(text.as_bytes()).unwrap_err();
+        assert_eq!(problems.len(), check::FAULTS_MAX);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]
@@ -205,23 +294,61 @@ mod tests {
         assert!(error.to_string().contains("more than"), "{error}");
     }
 
+    /// Every text that a wrong policy can earn, with its place and its hint.
     #[test]
-    fn what_is_wrong_is_said() {
-        for (text, said) in [
-            ("tll = '10m'", "tll"),
-            ("ttl = 10", "expected a string"),
-            ("ttl = '0s'", "zero"),
-            ("ceiling = '0s'", "zero"),
-            ("foreign_host = 'ignore'", "ignore"),
-            ("ttl = 'soon'", "soon"),
-            ("[lanes.api]\ntree = ['../x']", "../x"),
-            ("[lanes.api]\n", "neither"),
-            ("[lanes.api]\ntree=['a']\n[lanes.API]\ntree=['b']", "one lane"),
-            ("[lanes.api]\ntree=['a']\nexclusive = true", "exclusive"),
-            ("case = 'upper'", "upper"),
+    fn what_is_wrong_is_said_and_where() {
+        let mut said = String::new();
+        for text in [
+            "tll = '10m'",
+            "ttl = 10",
+            "ttl = '0s'",
+            "ttl = 'soon'",
+            "case = 'upper'",
+            "worktrees = 'seperate'",
+            "foreign_host = 'ignore'",
+            "history = '1y'",
+            "what is this",
+            "ttl = '1h'\nttl = '2h'",
+            "[lane.api]\ntree = ['a']",
+            "[lanes.api]\n",
+            "[lanes.api]\ntre = ['a']",
+            "[lanes.api]\ntree = 'a'",
+            "[lanes.api]\ntree = ['../x']",
+            "[lanes.api]\ntree = ['a', 'src/[a-']",
+            "[lanes.api]\ntree = ['a']\nttl = '0s'",
+            "[lanes.api]\ntree = ['a']\nexclusive = 'yes'",
+            "[lanes.api]\ntree = ['a']\nclass = 'haevy'\n[classes.heavy]\nmax = 1",
+            "[lanes.api]\ntree = ['a']\nclass = 'x'",
+            "[lanes.api]\ntree = ['a']\n[lanes.API]\ntree = ['b']",
+            "[lanes.api]\ntree = ['a']\nread = ['b', 'pool://gpus']\n[pools.gpu]\ncapacity = 2",
+            "[lanes.'']\ntree = ['a']",
+            "ladder = ['api', 'wbe']\n[lanes.api]\ntree = ['a']\n[lanes.web]\ntree = ['b']",
+            "ladder = ['api', 'API']\n[lanes.api]\ntree = ['a']",
+            "ladder = 'api'\n[lanes.api]\ntree = ['a']",
+            "[classes.code]\nmax = 0",
+            "[classes.code]\nmax = -1",
+            "[classes.code]\n",
+            "[classes.code]\nmaximum = 2",
+            "[pools.gpu]\ncapacity = 0",
+            "[pools.gpu]\ncapacity = 'two'",
+            "[pools.gpu]\nsize = 2",
+            "[pools.gpu]\ncapacity = 1\n[pools.GPU]\ncapacity = 2",
+            "[pools.'*']\ncapacity = 1",
+            "[pools.\"a\\tb\"]\ncapacity = 1",
+            "[protect]\npath = ['a']",
+            "[protect]\npaths = ['/etc']",
+            "ladder = ['nope']\n[classes.code]\nmax = 0\n[pools.gpu]\ncapacity = 0",
         ] {
-            let error = load_text(text).unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
+            let problems = understood(text.as_bytes()).unwrap_err();
+            let _ = writeln!(said, "{text}");
+            for problem in problems {
+                let _ = writeln!(said, "  {problem}\n    hint: {}", problem.hint.as_deref().unwrap_or("-"));
+            }
+            said.push('\n');
         }
+        insta::assert_snapshot!("what_is_wrong_with_policies", said);
+        let large = understood(&vec![b' '; POLICY_BYTES_MAX + 1]).unwrap_err();
+        assert_eq!(large[0].to_string(), "it has more than 1048576 bytes");
+        assert_eq!(understood(b"ttl = '\xff'").unwrap_err()[0].to_string(), "it is not UTF-8");
     }
 }

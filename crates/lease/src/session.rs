@@ -20,6 +20,7 @@ use std::time::Duration;
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
+use arbiter::region::Region;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 use journal::JournalError;
@@ -51,6 +52,8 @@ pub struct Session<M: Machine> {
     disk: M::Disk,
     store: FileStore<M::Disk>,
     owner: OwnerName,
+    /// The paths that the program itself rests on.
+    own: Region,
     patience: Patience,
     warnings: Vec<String>,
     undurable: Option<Seq>,
@@ -102,10 +105,17 @@ impl<M: Machine> Session<M> {
             disk,
             machine,
             owner,
+            own: Region::default(),
             patience,
             warnings: Vec::new(),
             undurable: None,
         }
+    }
+
+    /// Has the paths protected that the program itself rests on: the policy file and the store (feature A11).
+    #[must_use]
+    pub fn resting_on(self, own: Region) -> Session<M> {
+        Session { own, ..self }
     }
 
     /// What went wrong without changing the answer, in words; empties the list.

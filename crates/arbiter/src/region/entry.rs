@@ -23,10 +23,11 @@ use super::syntax::{self, Piece};
 use super::witness::Witness;
 
 const LOCK: &str = "lock://";
+const POOL: &str = "pool://";
 /// The entry that names every resource.
 const EVERY_LOCK: &str = "lock://*";
 
-/// One entry of a region: a glob over project-relative paths, or `lock://NAME`.
+/// One entry of a region: a glob over project-relative paths, `lock://NAME`, or `pool://NAME`.
 ///
 /// * `*` any run of characters, `?` one character, `[a-z]` and `[!a-z]` one of a class; none of them ever `/`;
 /// * `**` as a whole component: zero or more components;
@@ -37,7 +38,10 @@ const EVERY_LOCK: &str = "lock://*";
 /// everything beneath it; any other names exactly the paths it spells. `.` is the root and therefore everything.
 ///
 /// A lock is a point: equal to the same name in any case, disjoint from everything else, `**` included. Only
-/// `lock://*` is more than a point: it names every lock.
+/// `lock://*` is more than a point: it names every resource, pools included.
+///
+/// Of a pool there are several: two entries of one pool do not overlap. How many may have one at a time is for the
+/// policy to say and for [`arbitrate`](crate::decide::arbitrate) to count.
 ///
 /// Limits: [`Entry::BYTES_MAX`], [`Entry::WILDCARDS_MAX`] and [`Entry::ALTERNATIVES_MAX`]. Equality, order and hash are
 /// those of the normal form, so `a` and `a/**`, which mean the same, are two entries.
@@ -74,6 +78,10 @@ enum Scope {
         /// `lock://NAME`, case-folded.
         folded: String,
     },
+    Pool {
+        /// `pool://NAME`, case-folded.
+        folded: String,
+    },
 }
 
 impl Entry {
@@ -85,7 +93,7 @@ impl Entry {
     pub const WILDCARDS_MAX: usize = 64;
     /// Most alternatives an entry may spell.
     pub const ALTERNATIVES_MAX: usize = 1024;
-    /// Most bytes the name of a lock may have.
+    /// Most bytes the name of a lock or a pool may have.
     pub const LOCK_NAME_BYTES_MAX: usize = 256;
 
     /// Reads one entry.
@@ -121,7 +129,15 @@ impl Entry {
 
     /// Reports whether this names a resource rather than paths.
     pub fn is_resource(&self) -> bool {
-        matches!(self.scope, Scope::Lock { .. })
+        matches!(self.scope, Scope::Lock { .. } | Scope::Pool { .. })
+    }
+
+    /// Returns the name of the pool, case-folded, if this names one.
+    pub fn pool_name(&self) -> Option<&str> {
+        match &self.scope {
+            Scope::Pool { folded } => Some(&folded[POOL.len()..]),
+            Scope::Paths { .. } | Scope::Lock { .. } => None,
+        }
     }
 
     /// Returns the least path, or the lock, that both entries name; nothing if they are disjoint.
@@ -142,7 +158,11 @@ impl Entry {
                     (EVERY_LOCK, common) | (common, EVERY_LOCK) => common,
                     (ours, theirs) => (ours == theirs).then_some(ours)?,
                 };
-                Some(Witness::lock(common.to_owned()))
+                Some(Witness::resource(common.to_owned()))
+            }
+            (Scope::Lock { folded: lock }, Scope::Pool { folded: pool })
+            | (Scope::Pool { folded: pool }, Scope::Lock { folded: lock }) => {
+                (lock == EVERY_LOCK).then(|| Witness::resource(pool.clone()))
             }
             _ => None,
         }
@@ -172,7 +192,7 @@ impl Entry {
             Scope::Paths { branches, n_literal } => {
                 branches.first().map_or(&[], |branch| &branch.components()[..*n_literal])
             }
-            Scope::Lock { .. } => &[],
+            Scope::Lock { .. } | Scope::Pool { .. } => &[],
         };
         literal.iter().map(|component| match component {
             Component::Literal(name) => name.as_str(),
@@ -293,23 +313,28 @@ impl Entry {
     fn from_scheme(scheme: &str, text: &str) -> Result<Self, Fault> {
         match scheme {
             "lock" => Self::from_lock_name(&text[LOCK.len()..]),
-            "pool" => Err(Fault::new(0, PatternErrorKind::PoolNotDeclared)),
+            "pool" => Self::from_pool_name(&text[POOL.len()..]),
             _ => Err(Fault::new(0, PatternErrorKind::UnknownScheme { scheme: scheme.to_owned() })),
         }
     }
 
     fn from_lock_name(name: &str) -> Result<Self, Fault> {
-        if name.is_empty() {
-            return Err(Fault::new(LOCK.len(), PatternErrorKind::LockNameEmpty));
-        }
-        if Self::LOCK_NAME_BYTES_MAX < name.len() {
-            return Err(Fault::new(LOCK.len(), PatternErrorKind::LockNameTooLong { n_bytes: name.len() }));
-        }
-        if let Some(at) = name.find(char::is_control) {
-            return Err(Fault::new(LOCK.len() + at, PatternErrorKind::LockNameControl));
-        }
+        let empty = PatternErrorKind::LockNameEmpty;
+        let too_long = |n_bytes| PatternErrorKind::LockNameTooLong { n_bytes };
+        check_name(LOCK, name, empty, too_long, PatternErrorKind::LockNameControl)?;
         let folded = format!("{LOCK}{}", fold_case(name));
         Ok(Self { text: format!("{LOCK}{name}"), scope: Scope::Lock { folded } })
+    }
+
+    fn from_pool_name(name: &str) -> Result<Self, Fault> {
+        let empty = PatternErrorKind::PoolNameEmpty;
+        let too_long = |n_bytes| PatternErrorKind::PoolNameTooLong { n_bytes };
+        check_name(POOL, name, empty, too_long, PatternErrorKind::PoolNameControl)?;
+        if name == "*" {
+            return Err(Fault::new(POOL.len(), PatternErrorKind::EveryPool));
+        }
+        let folded = format!("{POOL}{}", fold_case(name));
+        Ok(Self { text: format!("{POOL}{name}"), scope: Scope::Pool { folded } })
     }
 
     /// Returns how many bytes the alternatives have together.
@@ -368,6 +393,26 @@ fn check_length(text: &str) -> Result<(), Fault> {
             text.floor_char_boundary(Entry::BYTES_MAX),
             PatternErrorKind::TooLong { n_bytes: text.len() },
         ))
+    }
+}
+
+/// Checks what the name of a resource must be: some bytes, not too many, none that controls a terminal.
+fn check_name(
+    scheme: &str,
+    name: &str,
+    empty: PatternErrorKind,
+    too_long: impl FnOnce(usize) -> PatternErrorKind,
+    control: PatternErrorKind,
+) -> Result<(), Fault> {
+    if name.is_empty() {
+        return Err(Fault::new(scheme.len(), empty));
+    }
+    if Entry::LOCK_NAME_BYTES_MAX < name.len() {
+        return Err(Fault::new(scheme.len(), too_long(name.len())));
+    }
+    match name.find(char::is_control) {
+        Some(at) => Err(Fault::new(scheme.len() + at, control)),
+        None => Ok(()),
     }
 }
 
@@ -534,7 +579,20 @@ mod tests {
             Some("lock://*")
         );
         assert_eq!(meets("**"), None);
+        assert_eq!(meets("pool://Gpu").as_deref(), Some("pool://gpu"), "it names every resource");
         assert!(!every.covers(&ProjectPath::parse("a").unwrap(), Case::Fold));
+    }
+
+    #[test]
+    fn entries_of_one_pool_do_not_overlap_and_are_counted_elsewhere() {
+        let gpu = Entry::parse("pool://Gpu").unwrap();
+        assert_eq!((gpu.as_str(), gpu.pool_name(), gpu.is_resource()), ("pool://Gpu", Some("gpu"), true));
+        assert_eq!(Entry::parse("lock://gpu").unwrap().pool_name(), None);
+        for other in ["pool://gpu", "pool://cpu", "lock://gpu", "**", "gpu"] {
+            let other = Entry::parse(other).unwrap();
+            assert_eq!(gpu.overlap(&other, Case::Fold), None, "{other}");
+            assert_eq!(other.overlap(&gpu, Case::Fold), None, "{other}");
+        }
     }
 
     /// The least witness needs all of one and the end of the other; the largest such pair takes 0.8 s in release.

@@ -34,7 +34,12 @@ impl PatternError {
         use PatternErrorKind as Kind;
         let hint = match &self.kind {
             Kind::Empty => "write `**` for the whole project",
-            Kind::Nul | Kind::ReversedRange { .. } | Kind::LockNameEmpty | Kind::LockNameControl => {
+            Kind::Nul
+            | Kind::ReversedRange { .. }
+            | Kind::LockNameEmpty
+            | Kind::LockNameControl
+            | Kind::PoolNameEmpty
+            | Kind::PoolNameControl => {
                 return None;
             }
             Kind::TooLong { .. } | Kind::TooManyWildcards | Kind::TooManyAlternatives => {
@@ -56,12 +61,12 @@ impl PatternError {
             Kind::TrailingEscape => "write `\\\\` for the character itself",
             Kind::UnknownScheme { scheme } => {
                 return Some(format!(
-                    "`lock://NAME` names a resource; a path that starts so is written `./{}:/…`",
+                    "`lock://NAME` and `pool://NAME` name resources; a path that starts so is written `./{}:/…`",
                     shown(scheme)
                 ));
             }
-            Kind::PoolNotDeclared => "no policy declares it; a resource for one holder is `lock://NAME`",
-            Kind::LockNameTooLong { .. } => "shorten the name",
+            Kind::EveryPool => "name the pool; all resources at once are `lock://*`",
+            Kind::LockNameTooLong { .. } | Kind::PoolNameTooLong { .. } => "shorten the name",
             Kind::NotLiteral { .. } => "only leading components without wildcards can be replaced",
             Kind::NotAName => "a component is not empty, not `.` or `..`, and holds no `/`",
         };
@@ -138,9 +143,21 @@ pub enum PatternErrorKind {
         /// What stands before `://`.
         scheme: String,
     },
-    /// `pool://NAME` where no policy declares pools.
-    #[error("pool not declared")]
-    PoolNotDeclared,
+    /// `pool://` and nothing else.
+    #[error("pool without a name")]
+    PoolNameEmpty,
+    /// A pool name of more than [`Entry::LOCK_NAME_BYTES_MAX`] bytes.
+    #[error("pool name of {n_bytes} bytes, more than {}", Entry::LOCK_NAME_BYTES_MAX)]
+    PoolNameTooLong {
+        /// How many there are.
+        n_bytes: usize,
+    },
+    /// A control character in a pool name.
+    #[error("control character in a pool name")]
+    PoolNameControl,
+    /// `pool://*`, which names no pool.
+    #[error("`*` names no pool")]
+    EveryPool,
     /// `lock://` and nothing else.
     #[error("lock without a name")]
     LockNameEmpty,

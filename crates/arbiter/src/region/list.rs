@@ -81,6 +81,11 @@ impl Region {
         Self { entries: vec![Entry::everything(), Entry::every_lock()] }
     }
 
+    /// Returns the region that holds every path and no resource: `**`.
+    pub fn every_path() -> Self {
+        Self { entries: vec![Entry::everything()] }
+    }
+
     /// Returns the entries in the order given.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -102,7 +107,7 @@ impl Region {
                 if let Some(witness) = our.overlap_within(their, case, n_chars_max)
                     && least.as_ref().is_none_or(|best| witness < *best)
                 {
-                    if !witness.is_lock() {
+                    if !witness.is_resource() {
                         n_chars_max = witness.n_chars();
                     }
                     least = Some(witness);

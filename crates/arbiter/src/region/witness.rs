@@ -6,13 +6,13 @@ use core::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A concrete path, or `lock://NAME`, that two regions both claim.
+/// A concrete path, or a named resource, that two regions both claim.
 ///
-/// Among all candidates the algebra returns the least, and `Ord` is that preference: paths before locks, then fewer
+/// Among all candidates the algebra returns the least, and `Ord` is that preference: paths before resources, then fewer
 /// characters, then the first difference, where characters rank `a`…`z`, `0`…`9`, `_`, `-`, `.`, `/`, then all others
 /// by code point. The choice is part of recorded verdicts and must never change.
 ///
-/// Under [`Case::Fold`](super::Case::Fold) a witness is spelled in folded characters; a lock always is.
+/// Under [`Case::Fold`](super::Case::Fold) a witness is spelled in folded characters; a resource always is.
 ///
 /// ```
 /// use arbiter::region::{Case, Region};
@@ -25,27 +25,27 @@ use serde::{Serialize, Serializer};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Witness {
-    is_lock: bool,
+    is_resource: bool,
     text: String,
 }
 
 impl Witness {
-    /// Returns the path, or `lock://NAME`.
+    /// Returns the path, `lock://NAME` or `pool://NAME`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Reports whether this is a lock rather than a path.
-    pub fn is_lock(&self) -> bool {
-        self.is_lock
+    /// Reports whether this is a resource rather than a path.
+    pub fn is_resource(&self) -> bool {
+        self.is_resource
     }
 
     pub(super) fn path(text: String) -> Self {
-        Self { is_lock: false, text }
+        Self { is_resource: false, text }
     }
 
-    pub(super) fn lock(text: String) -> Self {
-        Self { is_lock: true, text }
+    pub(super) fn resource(text: String) -> Self {
+        Self { is_resource: true, text }
     }
 
     pub(super) fn n_chars(&self) -> usize {
@@ -67,8 +67,8 @@ impl Serialize for Witness {
 
 impl Ord for Witness {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.is_lock, self.n_chars())
-            .cmp(&(other.is_lock, other.n_chars()))
+        (self.is_resource, self.n_chars())
+            .cmp(&(other.is_resource, other.n_chars()))
             .then_with(|| self.text.chars().map(rank).cmp(other.text.chars().map(rank)))
     }
 }
@@ -107,6 +107,6 @@ mod tests {
             let [less, more] = [0, 1].map(|idx| Witness::path(pair[idx].to_owned()));
             assert!(less < more, "{less} before {more}");
         }
-        assert!(Witness::path("zzzz".to_owned()) < Witness::lock("a".to_owned()));
+        assert!(Witness::path("zzzz".to_owned()) < Witness::resource("a".to_owned()));
     }
 }

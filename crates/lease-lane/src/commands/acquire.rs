@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use arbiter::decide::{Question, arbitrate};
+use arbiter::decide::{Question, aimed_at, arbitrate};
 use arbiter::evidence::{Evidence, ProcessIdentity};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::policy::Policy;
-use arbiter::region::Entry;
+use arbiter::region::{Entry, Region};
 use arbiter::request::{Labels, Request, RequestError};
-use arbiter::seq::Seq;
+use arbiter::seq::{LeaseId, Seq};
 use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
@@ -37,21 +37,22 @@ pub(super) fn run(
     mut args: args::Acquire,
     talk: &mut dyn Write,
 ) -> Result<Reply, Failure> {
-    let Asked { ask, wait } = asked(context, &mut args)?;
+    let Asked { ask, wait, own } = asked(context, &mut args)?;
     let disk = if ask.dry_run {
-        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask))) };
+        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask, &own))) };
         disk
     } else {
         context.open()?
     };
-    let mut session = context.session(&disk, ask.request.owner.clone());
+    let mut session = context.session(&disk, ask.request.owner.clone()).resting_on(own);
     Ok(reply(&decide(&mut session, &ask, wait, talk)?))
 }
 
-/// What is asked, and for how long.
+/// What is asked, for how long, and the paths that the program itself rests on.
 pub(super) struct Asked {
     pub(super) ask: Ask,
     pub(super) wait: Option<Duration>,
+    pub(super) own: Region,
 }
 
 /// Finds everything that can be wrong with the question before the store is touched.
@@ -59,9 +60,10 @@ pub(super) fn asked(context: &Context, args: &mut args::Acquire) -> Result<Asked
     let wait = wait_of(args)?;
     let root = context.root()?;
     let policy = policy_of(context, &root)?;
-    let request = request_of(context, args, &root)?;
+    let request = request_of(context, args, &root, &policy)?;
     let with_leases = args.with_leases.as_deref().map(leases_from).transpose()?.unwrap_or_default();
-    Ok(Asked { ask: Ask { request, policy, with_leases, dry_run: args.dry_run }, wait })
+    let own = context.own_paths(&root);
+    Ok(Asked { ask: Ask { request, policy, with_leases, dry_run: args.dry_run }, wait, own })
 }
 
 pub(super) fn decide(
@@ -85,6 +87,7 @@ pub(super) fn policy_of(context: &Context, root: &RootDir) -> Result<Policy, Fai
         lane.tree = regions::canonical(root, &lane.tree)?;
         lane.read = regions::canonical(root, &lane.read)?;
     }
+    policy.protect.paths = regions::canonical(root, &policy.protect.paths)?;
     Ok(policy)
 }
 
@@ -104,7 +107,12 @@ fn wait_of(args: &mut args::Acquire) -> Result<Option<Duration>, Failure> {
     }
 }
 
-fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result<Request, Failure> {
+fn request_of(
+    context: &Context,
+    args: &args::Acquire,
+    root: &RootDir,
+    policy: &Policy,
+) -> Result<Request, Failure> {
     let lane = args.lane.as_deref().map(lane_name).transpose()?;
     let mut tree: Vec<String> = args.tree.clone();
     for name in &args.lock {
@@ -120,12 +128,14 @@ fn request_of(context: &Context, args: &args::Acquire, root: &RootDir) -> Result
     request.ttl =
         args.ttl.as_deref().map(Span::parse).transpose().map_err(|error| Failure::flag("--ttl", error))?;
     request.processes = bound_to(&args.bind)?;
+    let parent = |n| LeaseId::new(n).ok_or_else(|| Failure::flag("--parent", "0 is no lease"));
+    request.parent = args.parent.map(parent).transpose()?;
     request.force = args.force;
     request.run_id = text("--run-id", args.run_id.as_deref())?;
     request.why = text("--why", args.why.as_deref())?;
     request.request_id = text("--request-id", args.request_id.as_deref())?;
     request.labels = labels(&args.label)?;
-    request.check().map_err(|error| {
+    request.check().and_then(|request| request.check_under(policy)).map_err(|error| {
         let hint = match error {
             RequestError::NothingAsked => {
                 "lease-lane acquire LANE --tree PATTERN   (or --read, --lock, --whole)"
@@ -205,9 +215,10 @@ fn leases_from(path: &Path) -> Result<Vec<Lease>, Failure> {
     read.map_err(|error| wrong(&error))
 }
 
-fn decided_on_nothing(ask: &Ask) -> Acquired {
+fn decided_on_nothing(ask: &Ask, own: &Region) -> Acquired {
     let mut evidence = Evidence::at(CLOCK.reading());
     evidence.with_leases.clone_from(&ask.with_leases);
+    evidence.protected = aimed_at(&ask.request, own, &ask.policy);
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let live = LiveSet::default();
     let question =
@@ -279,8 +290,10 @@ fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp)
     let number =
         seq.map_or_else(|| "would be granted (dry run)".to_owned(), |seq| format!("granted: lease {seq}"));
     let again = if repeated { " (the first answer to this request id)" } else { "" };
+    let picked = if grant.auto_picked { " (picked from the ladder)" } else { "" };
+    let alone = if grant.exclusive { " (alone)" } else { "" };
     let mut text = format!(
-        "{number} · lane {} · owner {}{again}\n  {}\n  expires {} unless it beats",
+        "{number} · lane {}{picked}{alone} · owner {}{again}\n  {}\n  expires {} unless it beats",
         grant.lane,
         grant.owner,
         render::claims(&grant.tree, &grant.read),
@@ -308,7 +321,7 @@ fn refused_text(refusal: &Refusal, timed_out: bool, now: Timestamp) -> String {
     let reason = shown(&refusal.reason, 4000);
     let mut text = format!("refused ({}): {late}{reason}\n", refusal.code.as_str());
     for conflict in &refusal.conflicts {
-        text.push_str(&render::conflict(conflict, now));
+        text.push_str(&render::conflict(conflict, refusal.code, now));
     }
     if refusal.yours == Some(true) {
         text.push_str("  the holder has your name: another session of yours, or an earlier call\n");

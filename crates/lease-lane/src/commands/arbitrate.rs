@@ -51,6 +51,9 @@ struct Live {
     why: Option<Note>,
     #[serde(default)]
     labels: Labels,
+    parent: Option<LeaseId>,
+    #[serde(default)]
+    exclusive: bool,
 }
 
 pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -74,7 +77,7 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let answer = match serde_json::from_slice::<Asked>(&line) {
+        let answer = match question_of(&line) {
             _ if is_cut => {
                 exit = Exit::Usage;
                 let what = format!("line {number} has more than {QUESTION_BYTES_MAX} bytes");
@@ -96,6 +99,14 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::output(&error)),
         _ => Ok(exit),
     }
+}
+
+fn question_of(line: &[u8]) -> Result<Asked, String> {
+    let asked: Asked = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let nothing = Policy::default();
+    let policy = asked.policy.as_ref().unwrap_or(&nothing);
+    let request = asked.request.check_under(policy).map_err(|error| error.to_string())?;
+    Ok(Asked { request, ..asked })
 }
 
 fn decide(asked: Asked) -> arbiter::verdict::Verdict {
@@ -132,6 +143,8 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         clock: None,
         ttl,
         processes: one.processes.unwrap_or_default(),
+        parent: one.parent,
+        exclusive: one.exclusive,
         halted: None,
         phase: None,
         run_id: one.run_id,

@@ -34,6 +34,10 @@ pub(super) struct LeaseJson<'a> {
     phase: Option<PhaseJson<'a>>,
     halted: Option<&'a Halted>,
     processes: &'a [ProcessIdentity],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<LeaseId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    exclusive: bool,
     run_id: Option<&'a RunId>,
     why: Option<&'a Note>,
     labels: &'a Labels,
@@ -56,6 +60,8 @@ impl<'a> LeaseJson<'a> {
             phase: lease.phase.as_deref().map(PhaseJson::new),
             halted: lease.halted.as_ref(),
             processes: &lease.processes,
+            parent: lease.parent,
+            exclusive: lease.exclusive,
             run_id: lease.run_id.as_ref(),
             why: lease.why.as_ref(),
             labels: &lease.labels,

@@ -56,7 +56,7 @@ fn under_lease(
             return Err(Failure::usage(format!("run does not take {flag}"), Some(hint.into())));
         }
     }
-    let Asked { mut ask, wait } = asked(context, &mut args.acquire)?;
+    let Asked { mut ask, wait, own } = asked(context, &mut args.acquire)?;
     let signals = Signals::new().map_err(|source| SuperviseError::Signals { source })?;
     supervise::adopt_orphans();
     let supervisor = ProcessIdentity { role: Some(Role::Supervisor), ..process::current()? };
@@ -66,7 +66,7 @@ fn under_lease(
 
     let disk = context.open()?;
     let owner = ask.request.owner.clone();
-    let mut session = context.session(&disk, owner.clone());
+    let mut session = context.session(&disk, owner.clone()).resting_on(own);
     let acquired = decide(&mut session, &ask, wait, talk)?;
     let answer = reply(&acquired);
     let (Verdict::Grant(grant), Some(seq)) = (&acquired.verdict, acquired.seq) else {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use arbiter::decide::{Question, arbitrate, contenders};
+use arbiter::decide::{Question, aimed_at, arbitrate, contenders};
 use arbiter::evidence::Evidence;
 use arbiter::lease::Lease;
 use arbiter::policy::Policy;
+use arbiter::region::Region;
 use arbiter::request::{Note, Request};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
@@ -96,6 +97,11 @@ impl<M: Machine> Session<M> {
             None => self.attempt(ask, Refusing::OnRecordWithoutName)?,
         };
         if let Verdict::Refuse(refusal) = &answer.verdict
+            && !refusal.code.may_pass()
+        {
+            return Ok(answer);
+        }
+        if let Verdict::Refuse(refusal) = &answer.verdict
             && !most.is_zero()
         {
             waits(refusal);
@@ -136,7 +142,7 @@ impl<M: Machine> Session<M> {
         if ask.dry_run {
             return self.decide_only(ask);
         }
-        let machine = self.machine.clone();
+        let (machine, own) = (self.machine.clone(), self.own.clone());
         let mut refused = None;
         let done = self.transact(|moment| {
             refused = None;
@@ -144,7 +150,7 @@ impl<M: Machine> Session<M> {
                 // The one who got it first may have died before it was durable.
                 return Ok(Decision::Confirm(again));
             }
-            let (verdict, mut ops) = decide(&machine, ask, &moment);
+            let (verdict, mut ops) = decide(&machine, ask, &own, &moment);
             if let Verdict::Refuse(_) = verdict {
                 refused = Some(verdict.clone());
                 match (refusing, ops.last_mut()) {
@@ -231,7 +237,7 @@ impl<M: Machine> Session<M> {
         if let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? {
             return Ok(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false });
         }
-        let (verdict, _) = decide(&self.machine, ask, &moment);
+        let (verdict, _) = decide(&self.machine, ask, &self.own, &moment);
         Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
     }
 }
@@ -247,11 +253,17 @@ fn answer_again(ask: &Ask, state: &State) -> Result<Option<Answer>, LeaseError> 
 }
 
 /// The verdict, and the records that it is made of: a correct history after every prefix.
-pub(super) fn decide<M: Machine>(machine: &M, ask: &Ask, moment: &Moment<'_>) -> (Verdict, Vec<Op>) {
+pub(super) fn decide<M: Machine>(
+    machine: &M,
+    ask: &Ask,
+    own: &Region,
+    moment: &Moment<'_>,
+) -> (Verdict, Vec<Op>) {
     let Ask { request, policy, with_leases, .. } = ask;
     let live = &moment.state.live;
     let mut evidence = Evidence::at(machine.clock().reading());
     evidence.with_leases.clone_from(with_leases);
+    evidence.protected = aimed_at(request, own, policy);
     let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
     let bound = bound.filter(|lease| !lease.processes.is_empty());
     evidence.observed = bound.map(|lease| observe(machine, lease, policy)).collect();

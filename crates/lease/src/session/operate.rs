@@ -2,6 +2,7 @@
 
 use arbiter::lease::Lease;
 use arbiter::policy::Policy;
+use arbiter::region::Region;
 use arbiter::request::Request;
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
@@ -129,7 +130,8 @@ impl<M: Machine> Session<M> {
                     with_leases: Vec::new(),
                     dry_run: false,
                 };
-                let (verdict, more) = decide(&machine, &ask, &Moment { state: &state, ..moment });
+                let (verdict, more) =
+                    decide(&machine, &ask, &Region::default(), &Moment { state: &state, ..moment });
                 if let Verdict::Refuse(refusal) = verdict {
                     return Ok(Decision::Answer(Imported::Refused(Box::new(refusal))));
                 }
