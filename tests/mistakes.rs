@@ -78,7 +78,7 @@ fn mistakes_of_the_caller() {
         &["acquire", "x", "--tree", "src/{a,b"],
         &["acquire", "x", "--tree", "src/a\\"],
         &["acquire", "x", "--tree", "http://example.org"],
-        &["acquire", "x", "--tree", "pool://gpu"],
+        &["acquire", "x", "--tree", "pool://*"],
         &["acquire", "x", "--tree", &long],
         &["acquire", "x", "--tree", &many],
         &["acquire", "x", "--lock", ""],
