@@ -98,7 +98,7 @@ pub fn arbitrate_with(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
     let decided = if question.request.is_bare() {
         pick(question, &lanes, rules)
     } else {
-        match claim_of(question.request, question.policy) {
+        match claim_of(question.request, question.live, question.policy) {
             Ok(claim) => decide(claim, question, &lanes, rules),
             Err(lane) => Err(words::unknown_lane(lane, question).into()),
         }
@@ -120,7 +120,7 @@ pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Lea
     let lanes = Lanes::of(policy);
     let parent = request.parent;
     let kin = parent.map_or_else(Vec::new, |parent| live.with_ancestors(parent));
-    let claims = claims_of(request, policy);
+    let claims = claims_of(request, live, policy);
     let matters = |lease: &&crate::lease::Lease| {
         parent == Some(lease.lease)
             || claims.iter().any(|claim| meeting::matters(claim, lease, policy.case, &lanes, &kin))
@@ -131,7 +131,7 @@ pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Lea
 /// Of `own`, the paths that the program rests on, those that the request aims at: an entry that has to begin with a
 /// plain name and leads to one of them. One that begins with a wildcard only sweeps over them (feature A11).
 pub fn aimed_at(request: &Request, own: &Region, policy: &Policy) -> Region {
-    let claims = claims_of(request, policy);
+    let claims = claims_of(request, &LiveSet::default(), policy);
     let written = || claims.iter().flat_map(|claim| claim.tree.entries());
     let aims = |path: &&Entry| written().any(|entry| aims_at(entry, path, policy.case));
     Region::parse(own.entries().iter().filter(aims).map(Entry::as_str)).unwrap_or_else(|_| own.clone())
@@ -143,16 +143,16 @@ fn aims_at(entry: &Entry, path: &Entry, case: Case) -> bool {
 }
 
 /// Every claim that the request may come to: those of the ladder for one that names nothing.
-fn claims_of(request: &Request, policy: &Policy) -> Vec<Claim> {
+fn claims_of(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Claim> {
     if request.is_bare() {
         return policy.ladder.iter().filter_map(|lane| policys_claim(lane, request, policy)).collect();
     }
-    claim_of(request, policy).into_iter().collect()
+    claim_of(request, live, policy).into_iter().collect()
 }
 
 /// What the request would hold; `Err` with the lane when its region is the policy's to say and it does not.
-fn claim_of(request: &Request, policy: &Policy) -> Result<Claim, LaneName> {
-    let lane = request.lane_name();
+fn claim_of(request: &Request, live: &LiveSet, policy: &Policy) -> Result<Claim, LaneName> {
+    let lane = lane_of(request, live);
     if !request.has_region() {
         return policys_claim(&lane, request, policy).ok_or(lane);
     }
@@ -165,6 +165,19 @@ fn claim_of(request: &Request, policy: &Policy) -> Result<Claim, LaneName> {
         class: said.and_then(|said| said.class.clone()),
         lane,
     })
+}
+
+/// The lane that is asked for. One that is named after a pool would be had once, however large the pool is: it gets
+/// the first number that is not taken.
+fn lane_of(request: &Request, live: &LiveSet) -> LaneName {
+    let plain = request.lane_name();
+    let first = request.tree.entries().iter().chain(request.read.entries()).next();
+    if request.lane.is_some() || first.is_none_or(|entry| entry.pool_name().is_none()) {
+        return plain;
+    }
+    let numbered = (2..=live.len() + 1).map(|n| plain.numbered(n));
+    let free = core::iter::once(plain.clone()).chain(numbered).find(|lane| live.in_lane(lane).is_none());
+    free.unwrap_or(plain)
 }
 
 /// What the request would hold in a lane whose region the policy says.

@@ -46,6 +46,14 @@ impl LaneName {
         LaneName(Text::or_default(text, "unnamed"))
     }
 
+    /// The name with a number behind it, shortened in front of it to what a name may have.
+    pub(crate) fn numbered(&self, n: usize) -> LaneName {
+        let number = alloc::format!("#{n}");
+        let name = self.as_str();
+        let most = name.floor_char_boundary(NAME_BYTES_MAX.saturating_sub(number.len()));
+        LaneName(Text::or_default(&(String::from(&name[..most]) + &number), "unnamed"))
+    }
+
     /// The name as it was given.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

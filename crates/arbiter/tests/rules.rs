@@ -292,6 +292,23 @@ fn a_pool_has_room_for_as_many_as_the_policy_says() {
 }
 
 #[test]
+fn a_lane_named_after_a_pool_is_numbered_so_that_each_holder_has_one() {
+    let scene = Scene::new().asks("lane", Value::Null).asks("tree", json!(["pool://Gpu", "x"]));
+    let scene = scene.agreed("pools/gpu/capacity", json!(9));
+    assert_eq!(scene.granted().lane.as_str(), "pool://Gpu");
+    let scene = scene.live("pool://gpu", &["pool://gpu"]).live("POOL://GPU#3", &["a"]);
+    assert_eq!(scene.granted().lane.as_str(), "pool://Gpu#2");
+    let scene = scene.live("pool://gpu#2", &["b"]);
+    assert_eq!(scene.granted().lane.as_str(), "pool://Gpu#4");
+    let long = format!("pool://{}", "é".repeat(124));
+    let scene = Scene::new().asks("lane", Value::Null).asks("tree", json!([long]));
+    let scene = scene.agreed("pools", json!({"é".repeat(124): {"capacity": 2}})).live(&long, &[&long]);
+    assert!(scene.granted().lane.as_str().ends_with("é#2"));
+    let named = Scene::new().live("pool://gpu", &["a"]).asks("lane", json!("pool://gpu"));
+    assert_eq!(named.code(), Some(RefusalCode::LaneHeld), "a name that was given is kept");
+}
+
+#[test]
 fn as_many_end_as_are_too_many_and_no_longer_stand() {
     let pool =
         |scene: Scene| scene.asks("tree", json!(["pool://gpu"])).agreed("pools/gpu/capacity", json!(2));
