@@ -133,7 +133,7 @@ struct Faults(Vec<Fault>);
 impl Faults {
     fn say(&mut self, path: Vec<Step>, what: impl Into<String>) {
         if !self.are_enough() {
-            self.0.push(Fault { path, what: what.into(), hint: None });
+            self.0.push(Fault { path, what: short(&what.into()), hint: None });
         }
     }
 
@@ -154,8 +154,17 @@ impl Faults {
             return;
         }
         let meant = nearest(there, known).map(|meant| format!("did you mean `{}`?", shown(meant, 100)));
-        self.0.push(Fault { path, what, hint: Some(meant.unwrap_or_else(|| otherwise.into())) });
+        self.0.push(Fault {
+            path,
+            what: short(&what),
+            hint: Some(meant.unwrap_or_else(|| otherwise.into())),
+        });
     }
+}
+
+/// Names may be long, and longer when they are made harmless.
+fn short(what: &str) -> String {
+    shown(what, 400).to_string()
 }
 
 fn keys<const N: usize>(keys: [&str; N]) -> Vec<Step> {
