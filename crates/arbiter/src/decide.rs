@@ -99,7 +99,7 @@ pub fn arbitrate_with(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
         pick(question, &lanes, rules)
     } else {
         match claim_of(question.request, question.live, question.policy) {
-            Ok(claim) => decide(claim, question, &lanes, rules),
+            Ok(claim) => decide(&claim, question, &lanes, rules),
             Err(lane) => Err(words::unknown_lane(lane, question).into()),
         }
     };
@@ -194,16 +194,21 @@ fn policys_claim(lane: &LaneName, request: &Request, policy: &Policy) -> Option<
 }
 
 /// Decides about one claim.
-fn decide(claim: Claim, question: Question<'_>, lanes: &Lanes, more: &[&dyn Rule]) -> Result<Grant, Refused> {
-    let around = Surroundings::of(&claim, question, lanes);
+fn decide(
+    claim: &Claim,
+    question: Question<'_>,
+    lanes: &Lanes,
+    more: &[&dyn Rule],
+) -> Result<Grant, Refused> {
+    let around = Surroundings::of(claim, question, lanes);
     let evicted = rules::ask(&around)?;
     for rule in more {
-        if let Some(refusal) = rule.refuse(&question, &claim) {
+        if let Some(refusal) = rule.refuse(&question, claim) {
             return Err(Refused::whole(refusal));
         }
     }
     let forced = rules::forced(&around);
-    Ok(grant(&claim, &evicted, forced.as_deref(), question))
+    Ok(grant(claim, &evicted, forced.as_deref(), question))
 }
 
 /// The first lane of the ladder that can be had (feature A9).
@@ -211,7 +216,7 @@ fn pick(question: Question<'_>, lanes: &Lanes, more: &[&dyn Rule]) -> Result<Gra
     let mut refused: Vec<Refusal> = Vec::new();
     for lane in &question.policy.ladder {
         let decided = match policys_claim(lane, question.request, question.policy) {
-            Some(claim) => decide(claim, question, lanes, more),
+            Some(claim) => decide(&claim, question, lanes, more),
             None => Err(words::unknown_lane(lane.clone(), question).into()),
         };
         match decided {

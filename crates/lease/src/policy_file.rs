@@ -129,6 +129,10 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Policy, PolicyError> {
 }
 
 /// A policy as a file would say it.
+///
+/// # Panics
+///
+/// When a policy holds what TOML has no word for, which it does not.
 pub fn to_toml(policy: &Policy) -> String {
     toml::to_string(policy).expect("a policy is made of text, numbers, lists and tables, which TOML has")
 }

@@ -72,7 +72,7 @@ fn check_lane(
     {
         let what = format!("lane `{name}` is of class `{class}`, which is not there");
         let known = policy.classes.keys().map(Text::as_str);
-        faults.offer(at("class"), what, class.as_str(), known, "add it: [classes.NAME] with `max`");
+        faults.offer(at("class"), &what, class.as_str(), known, "add it: [classes.NAME] with `max`");
     }
     for (key, region) in [("tree", &lane.tree), ("read", &lane.read)] {
         for (idx, entry) in region.entries().iter().enumerate() {
@@ -84,7 +84,7 @@ fn check_lane(
             let what = format!("lane `{name}` takes from pool `{}`, which is not there", shown(pool, 100));
             let mut path = at(key);
             path.push(Step::Item(idx));
-            faults.offer(path, what, pool, known, "add it: [pools.NAME] with `capacity`");
+            faults.offer(path, &what, pool, known, "add it: [pools.NAME] with `capacity`");
         }
     }
 }
@@ -97,7 +97,7 @@ fn check_ladder(policy: &Policy, faults: &mut Faults) {
         if !lanes.contains(&name.key()) {
             let what = format!("the ladder names lane `{name}`, which is not there");
             let known = policy.lanes.keys().map(LaneName::as_str);
-            faults.offer(path(), what, name.as_str(), known, "add it: [lanes.NAME] with `tree`");
+            faults.offer(path(), &what, name.as_str(), known, "add it: [lanes.NAME] with `tree`");
         }
         if !seen.insert(name.key()) {
             faults.say(path(), format!("the ladder names lane `{name}` twice"));
@@ -145,7 +145,7 @@ impl Faults {
     fn offer<'a>(
         &mut self,
         path: Vec<Step>,
-        what: String,
+        what: &str,
         there: &str,
         known: impl Iterator<Item = &'a str>,
         otherwise: &str,
@@ -154,11 +154,7 @@ impl Faults {
             return;
         }
         let meant = nearest(there, known).map(|meant| format!("did you mean `{}`?", shown(meant, 100)));
-        self.0.push(Fault {
-            path,
-            what: short(&what),
-            hint: Some(meant.unwrap_or_else(|| otherwise.into())),
-        });
+        self.0.push(Fault { path, what: short(what), hint: Some(meant.unwrap_or_else(|| otherwise.into())) });
     }
 }
 
