@@ -262,7 +262,7 @@ fn free_lanes(question: Question<'_>, lanes: &Lanes) -> Vec<LaneName> {
     let free = |lane: &&LaneName| {
         policys_claim(lane, question.request, question.policy).is_some_and(|claim| {
             let around = Surroundings::of(&claim, question, lanes);
-            around.met.is_empty() && rules::ask(&around).is_ok_and(|evicted| evicted.is_empty())
+            rules::ask(&around).is_ok_and(|evicted| evicted.is_empty())
         })
     };
     question.policy.lanes.keys().filter(free).cloned().collect()
