@@ -346,10 +346,10 @@ fn what_is_ignored_from_above_stays_ignored() {
     let lab = Lab::new();
     let mut command = Command::new("sh");
     let inner = "trap 'echo heard USR1' USR1; echo $$; while :; do sleep 0.01; done";
-    let script = format!("trap '' INT; exec {BIN} run --lock x --kill-after 20ms -- sh -c \"$INNER\"");
+    let script = format!("trap '' INT; exec {BIN} run --lock x --kill-after 1ms -- sh -c \"$INNER\"");
     command.args(["-c", &script]).current_dir(lab.path()).env("INNER", inner).env("LEASE_LANE_OWNER", "o1");
     let mut running = Running::of(command);
-    for _ in 0..10 {
+    for _ in 0..50 {
         running.signal(Signal::INT);
         running.signal(Signal::USR1);
         assert_eq!(running.line(), "heard USR1");
