@@ -57,6 +57,7 @@ fn every_test_that_a_document_names_is_where_it_says() {
         "docs/format.md",
         "docs/decisions.md",
         "docs/reaper.md",
+        "docs/migrating.md",
         "docs/adr/0012-run.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
