@@ -125,9 +125,9 @@ fn of_two_supervisors_at_once_one_starts_its_worker() {
     for round in 0..6 {
         let lab = Lab::new();
         let marker = lab.path().join("started");
-        // Who has started stays until the other one was told no.
+        // Who has started stays until the other one was told no, or has started as well.
         let script = format!(
-            "echo x >> {}; until grep -rqs '\"op\":\"REFUSE\"' {}; do sleep 0.01; done",
+            "echo x >> {0}; while [ \"$(cat {0})\" = x ] && ! grep -rqs '\"op\":\"REFUSE\"' {1}; do sleep 0.01; done",
             marker.display(),
             lab.store().join("journal").display()
         );
