@@ -65,6 +65,7 @@ impl Furnished {
         .unwrap();
         lab.json_as("O", &["acquire", "L"]).expect(0, "acquire");
         lab.json_as("o1", &["acquire", "LANE"]).expect(0, "acquire");
+        lab.json_as("o1", &["acquire", "--tree", "src/api"]).expect(0, "acquire");
         for lock in ["archive", "daemon"] {
             lab.json_as("them", &["acquire", "--lock", lock]).expect(0, "acquire");
         }
@@ -77,7 +78,7 @@ impl Furnished {
             .split_whitespace()
             .map(|word| match word {
                 "PID" => self.process.pid(),
-                "PATH…" => "src/x".to_owned(),
+                "PATH…" => "src/api/x".to_owned(),
                 "N" => "3".to_owned(),
                 "CMD" | "WORKER" | "./server" => "true".to_owned(),
                 word => word.to_owned(),
@@ -91,12 +92,14 @@ impl Furnished {
     }
 }
 
-/// Types it in a repository of its own; what is wrong with the answer.
-fn trouble_with(command: &str) -> Option<String> {
-    let furnished = Furnished::new();
+/// Types it in a copy of the repository, which nobody has typed in before; what is wrong with the answer.
+fn trouble_with(command: &str, furnished: &Furnished) -> Option<String> {
     let words = furnished.typed(command);
-    let mut typed = furnished.lab.command(&words);
-    typed.env("PATH", crate::kit::path_variable());
+    let copies = Lab::without_repository();
+    let repository = copies.path().join("repository");
+    copy_dir(furnished.lab.path(), &repository);
+    let mut typed = copies.command(&words);
+    typed.env("PATH", crate::kit::path_variable()).current_dir(repository);
     // These go on until they are told to stop.
     let (is_understood, said) =
         if words.iter().any(|word| matches!(word.as_str(), "-f" | "--every" | "watch")) {
@@ -115,8 +118,10 @@ fn trouble_with(command: &str) -> Option<String> {
 #[test]
 fn every_command_of_the_page_for_newcomers_is_understood_and_finds_what_it_names() {
     let page = page();
-    let commands = commands(&page, &verbs(&Furnished::new().lab));
-    let failed: Vec<String> = commands.iter().filter_map(|command| trouble_with(command)).collect();
+    let furnished = Furnished::new();
+    let commands = commands(&page, &verbs(&furnished.lab));
+    let failed: Vec<String> =
+        commands.iter().filter_map(|command| trouble_with(command, &furnished)).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     assert!(commands.len() > 35, "{} commands: {commands:?}", commands.len());
 }
