@@ -335,7 +335,14 @@ impl Program {
         let (live, observed) = world.leases();
         let evidence = Evidence { observed, ..Evidence::at(ClockReading { boot: String::new(), up_ms: 0 }) };
         let request = request_of(ask);
-        arbitrate(Question { request: &request, live: &live, policy: &self.policy, evidence: &evidence, now })
+        arbitrate(Question {
+            request: &request,
+            live: &live,
+            waiters: &arbiter::queue::NOBODY,
+            policy: &self.policy,
+            evidence: &evidence,
+            now,
+        })
     }
 
     fn acquire(&self, world: &World, ask: &Ask, chance: Chance) -> (Answer, World) {

@@ -14,6 +14,7 @@ use crate::evidence::Evidence;
 use crate::lease::LiveSet;
 use crate::name::LaneName;
 use crate::policy::{ClassName, Policy};
+use crate::queue::{self, WaitQueue};
 use crate::region::{Case, Entry, Region};
 use crate::request::Request;
 use crate::seq::LeaseId;
@@ -30,6 +31,8 @@ pub struct Question<'a> {
     pub request: &'a Request,
     /// The leases that live.
     pub live: &'a LiveSet,
+    /// Those who wait.
+    pub waiters: &'a WaitQueue,
     /// The policy of the day.
     pub policy: &'a Policy,
     /// What the shell saw.
@@ -72,6 +75,7 @@ pub trait Rule {
 /// use arbiter::lease::LiveSet;
 /// use arbiter::name::OwnerName;
 /// use arbiter::policy::Policy;
+/// use arbiter::queue::NOBODY;
 /// use arbiter::region::Region;
 /// use arbiter::request::Request;
 /// use arbiter::time::Timestamp;
@@ -82,6 +86,7 @@ pub trait Rule {
 /// let verdict = arbitrate(Question {
 ///     request: &request,
 ///     live: &LiveSet::default(),
+///     waiters: &NOBODY,
 ///     policy: &Policy::default(),
 ///     evidence: &Evidence::at(ClockReading { boot: "b".into(), up_ms: 0 }),
 ///     now: Timestamp::parse("2026-11-21T07:31:11.123Z").unwrap(),
@@ -92,8 +97,13 @@ pub fn arbitrate(question: Question<'_>) -> Verdict {
     arbitrate_with(question, &[])
 }
 
-/// Decides a request under more rules. They are asked in order, after the arbiter's own.
+/// Decides a request under more rules. They are asked in order, after the arbiter's own and before the queue.
 pub fn arbitrate_with(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
+    queue::in_turn(question, beside_the_queue(question, rules))
+}
+
+/// Decides a request as if nobody waited.
+pub(crate) fn beside_the_queue(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
     let lanes = Lanes::of(question.policy);
     let decided = if question.request.is_bare() {
         pick(question, &lanes, rules)
@@ -112,6 +122,11 @@ pub fn arbitrate_with(question: Question<'_>, rules: &[&dyn Rule]) -> Verdict {
             Verdict::Refuse(*refusal)
         }
     }
+}
+
+/// The same request, waiting.
+pub(crate) fn wait_hint(request: &Request) -> alloc::string::String {
+    words::again(request, "--wait 5m")
 }
 
 /// The live leases that a request would meet or be counted with: those whose holders are worth a look before the
@@ -143,7 +158,7 @@ fn aims_at(entry: &Entry, path: &Entry, case: Case) -> bool {
 }
 
 /// Every claim that the request may come to: those of the ladder for one that names nothing.
-fn claims_of(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Claim> {
+pub(crate) fn claims_of(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Claim> {
     if request.is_bare() {
         return policy.ladder.iter().filter_map(|lane| policys_claim(lane, request, policy)).collect();
     }
@@ -253,6 +268,7 @@ fn grant(claim: &Claim, evicted: &[Hit<'_>], forced: Option<&str>, question: Que
         ttl: claim.ttl,
         expires_at: last_beat.plus(claim.ttl),
         evicted,
+        dropped: Vec::new(),
         reason,
     }
 }

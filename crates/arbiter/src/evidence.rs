@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::Lease;
 use crate::region::Region;
-use crate::seq::LeaseId;
+use crate::seq::{LeaseId, Ticket};
 
 /// Which process, beyond doubt: a pid alone is reused within milliseconds (feature C3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +121,17 @@ impl Observation {
     }
 }
 
+/// What was seen of the process that waits with a ticket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketObservation {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// The conclusion.
+    pub alive: Liveness,
+    /// The fact behind it, as in [`ProcessReport::why`].
+    pub why: String,
+}
+
 /// Everything beside the request, the live set and the policy that a decision may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -129,6 +140,9 @@ pub struct Evidence {
     /// What was seen of the holders in the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<Observation>,
+    /// What was seen of those who wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tickets: Vec<TicketObservation>,
     /// Leases kept elsewhere that count as live for this decision (feature C15).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with_leases: Vec<Lease>,
@@ -141,7 +155,18 @@ pub struct Evidence {
 impl Evidence {
     /// Starts with a clock and nothing seen.
     pub fn at(clock: ClockReading) -> Evidence {
-        Evidence { clock, observed: Vec::new(), with_leases: Vec::new(), protected: Region::default() }
+        Evidence {
+            clock,
+            observed: Vec::new(),
+            tickets: Vec::new(),
+            with_leases: Vec::new(),
+            protected: Region::default(),
+        }
+    }
+
+    /// What was seen of the one who waits with `ticket`: unknown when nobody looked.
+    pub fn waits(&self, ticket: Ticket) -> Liveness {
+        self.tickets.iter().find(|seen| seen.ticket == ticket).map_or(Liveness::Unknown, |seen| seen.alive)
     }
 
     /// What was seen of `lease`: unknown when nobody looked.

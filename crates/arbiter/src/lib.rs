@@ -16,6 +16,7 @@ pub mod lease;
 pub mod name;
 pub mod phase;
 pub mod policy;
+pub mod queue;
 pub mod reap;
 pub mod region;
 pub mod request;

@@ -9,7 +9,7 @@ use crate::evidence::ProcessIdentity;
 use crate::name::{LaneName, OwnerName};
 use crate::policy::Policy;
 use crate::region::Region;
-use crate::seq::LeaseId;
+use crate::seq::{LeaseId, Ticket};
 use crate::text::Text;
 use crate::time::{Span, Timestamp};
 
@@ -71,6 +71,12 @@ pub struct Request {
     /// Set when the lease already lived in another tool's journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// Whether the one who asks waits while it is refused.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub waits: bool,
+    /// The place in the line of one who has waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
 }
 
 /// The times of a lease that is brought over from another tool.
@@ -121,6 +127,8 @@ impl Request {
             labels: Labels::new(),
             request_id: None,
             imported: None,
+            waits: false,
+            ticket: None,
         }
     }
 
@@ -196,6 +204,9 @@ struct RequestForm {
     labels: Labels,
     request_id: Option<RequestId>,
     imported: Option<Imported>,
+    #[serde(default)]
+    waits: bool,
+    ticket: Option<Ticket>,
 }
 
 impl TryFrom<RequestForm> for Request {
@@ -216,6 +227,8 @@ impl TryFrom<RequestForm> for Request {
             labels,
             request_id,
             imported,
+            waits,
+            ticket,
         } = form;
         Request {
             lane,
@@ -231,6 +244,8 @@ impl TryFrom<RequestForm> for Request {
             labels,
             request_id,
             imported,
+            waits,
+            ticket,
         }
         .check()
     }

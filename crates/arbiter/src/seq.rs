@@ -53,6 +53,11 @@ position! {
     Fence
 }
 
+position! {
+    /// A place in the line of those who wait: the position of the record that began the wait (feature D2).
+    Ticket
+}
+
 impl Seq {
     /// The next position; `None` at the end of the number space.
     pub fn next(self) -> Option<Seq> {
@@ -63,6 +68,12 @@ impl Seq {
 impl From<Seq> for LeaseId {
     fn from(seq: Seq) -> LeaseId {
         LeaseId(seq.0)
+    }
+}
+
+impl From<Seq> for Ticket {
+    fn from(seq: Seq) -> Ticket {
+        Ticket(seq.0)
     }
 }
 

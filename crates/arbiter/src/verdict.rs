@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Liveness;
 use crate::lease::Standing;
 use crate::name::{LaneName, OwnerName};
+use crate::queue::Fallen;
 use crate::region::Region;
 use crate::request::{Labels, Note, RunId};
-use crate::seq::LeaseId;
+use crate::seq::{LeaseId, Ticket};
 use crate::time::{Span, Timestamp};
 
 /// Yes or no. Its JSON text is what the journal keeps and what a later re-decision must reproduce byte for
@@ -51,6 +52,9 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// The leases that ended so that this one could begin.
     pub evicted: Vec<Evicted>,
+    /// The tickets that came first and no longer stood.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Dropped>,
     /// The decision in words.
     pub reason: String,
 }
@@ -66,6 +70,19 @@ pub struct Evicted {
     pub owner: OwnerName,
     /// Why it no longer stood.
     pub why: Standing,
+}
+
+/// A ticket that came first and no longer stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// The lane it was for.
+    pub lane: LaneName,
+    /// Who waited with it.
+    pub owner: OwnerName,
+    /// Why it no longer stood.
+    pub why: Fallen,
 }
 
 /// What stood in the way.
@@ -85,6 +102,9 @@ pub struct Refusal {
     pub free_lanes: Vec<LaneName>,
     /// Every lease in the way, by number.
     pub conflicts: Vec<Conflict>,
+    /// For [`RefusalCode::QueuedBehind`]: who comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
     /// A command to paste.
     pub hint: String,
 }
@@ -114,6 +134,10 @@ pub enum RefusalCode {
     Protected,
     /// The lease that was named as the parent does not live, or no longer stands.
     ParentGone,
+    /// Somebody waits for the same and came first.
+    QueuedBehind,
+    /// The wait would never end: somebody waits for the one who asks.
+    Deadlock,
 }
 
 impl RefusalCode {
@@ -130,14 +154,38 @@ impl RefusalCode {
             RefusalCode::ClassFull => "CLASS_FULL",
             RefusalCode::Protected => "PROTECTED",
             RefusalCode::ParentGone => "PARENT_GONE",
+            RefusalCode::QueuedBehind => "QUEUED_BEHIND",
+            RefusalCode::Deadlock => "DEADLOCK",
         }
     }
 
     /// Whether the same request may be granted later without anybody changing it or the policy: whether waiting
     /// makes sense.
     pub fn may_pass(self) -> bool {
-        !matches!(self, RefusalCode::UnknownLane | RefusalCode::Protected | RefusalCode::ParentGone)
+        !matches!(
+            self,
+            RefusalCode::UnknownLane
+                | RefusalCode::Protected
+                | RefusalCode::ParentGone
+                | RefusalCode::Deadlock
+        )
     }
+}
+
+/// The ticket behind which a request is queued (feature D2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// The nearest one that comes first.
+    pub ticket: Ticket,
+    /// The lane it is for.
+    pub lane: LaneName,
+    /// Who waits with it.
+    pub owner: OwnerName,
+    /// Since when.
+    pub since: Timestamp,
+    /// The ticket at the front that could have what it waits for at once, if its holder only took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Ticket>,
 }
 
 /// One lease in the way of a request (feature A13).

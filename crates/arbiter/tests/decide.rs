@@ -6,6 +6,7 @@ use arbiter::evidence::{ClockReading, Evidence, Liveness, Observation, ProcessId
 use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::{LanePolicy, Policy};
+use arbiter::queue::NOBODY;
 use arbiter::region::{Case, Entry, Region};
 use arbiter::request::{Labels, Request};
 use arbiter::seq::{Fence, LeaseId};
@@ -74,7 +75,7 @@ fn live(leases: Vec<Lease>) -> LiveSet {
 }
 
 fn decide(request: &Request, live: &LiveSet, policy: &Policy, evidence: &Evidence, now_ms: i64) -> Verdict {
-    arbitrate(Question { request, live, policy, evidence, now: at(now_ms) })
+    arbitrate(Question { request, live, waiters: &NOBODY, policy, evidence, now: at(now_ms) })
 }
 
 /// Decides one second after every lease was granted, with nothing seen of anybody.
@@ -262,6 +263,7 @@ fn more_rules_can_refuse_and_nothing_else() {
                 yours: None,
                 free_lanes: Vec::new(),
                 conflicts: Vec::new(),
+                behind: None,
                 hint: String::new(),
             })
         }
@@ -276,8 +278,14 @@ fn more_rules_can_refuse_and_nothing_else() {
     let evidence = Evidence::at(clock(1000));
     let asked = request(Some("me"), &["a"], &[]);
     let (empty, full) = (LiveSet::default(), live(vec![lease(1, "x", &["a"], &[])]));
-    let question =
-        |live| Question { request: &asked, live, policy: &policy, evidence: &evidence, now: at(1000) };
+    let question = |live| Question {
+        request: &asked,
+        live,
+        waiters: &NOBODY,
+        policy: &policy,
+        evidence: &evidence,
+        now: at(1000),
+    };
     assert!(matches!(arbitrate_with(question(&empty), &[&Always]), Verdict::Grant(_)));
     assert_eq!(refusal(arbitrate_with(question(&empty), &[&Always, &Never])).reason, "never");
     assert_eq!(

@@ -315,7 +315,14 @@ impl Redecider {
             &with_evicted
         };
         let policy = &event.before.policy;
-        let verdict = arbitrate(Question { request, live, policy, evidence, now: record.ts });
+        let verdict = arbitrate(Question {
+            request,
+            live,
+            waiters: &arbiter::queue::NOBODY,
+            policy,
+            evidence,
+            now: record.ts,
+        });
         let text = |verdict: &Verdict| serde_json::to_string(verdict).unwrap_or_default();
         let mut decided = text(&verdict);
         let recorded = recorded_verdict(event.text).unwrap_or_default();

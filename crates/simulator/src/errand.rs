@@ -109,7 +109,14 @@ fn bare_acquire<M: Machine>(machine: &M, ask: &Ask) -> Result<Acquired, JournalE
         let live = store.prepare(writing)?.live.clone();
         writing.ts = store.head().map_or(writing.ts, |head| head.ts.max(writing.ts));
         let evidence = Evidence::at(machine.clock().reading());
-        let question = Question { request, live: &live, policy, evidence: &evidence, now: writing.ts };
+        let question = Question {
+            request,
+            live: &live,
+            waiters: &arbiter::queue::NOBODY,
+            policy,
+            evidence: &evidence,
+            now: writing.ts,
+        };
         let verdict = arbitrate(question);
         let ops = records(&verdict, request, evidence, &live);
         if let Appended::Valid { head, .. } = store.append_if(writing, &ops)? {

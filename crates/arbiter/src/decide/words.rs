@@ -83,6 +83,7 @@ pub(super) fn no_free_lane(refused: &[Refusal], question: Question<'_>) -> Refus
         lane,
         reason,
         yours: None,
+        behind: None,
         free_lanes: Vec::new(),
         conflicts: all_conflicts(refused),
         hint: again(question.request, "--wait 5m"),
@@ -109,6 +110,7 @@ pub(super) fn unknown_lane(lane: LaneName, question: Question<'_>) -> Refusal {
         lane,
         reason,
         yours: None,
+        behind: None,
         free_lanes: Vec::new(),
         conflicts: Vec::new(),
     }
@@ -199,7 +201,7 @@ pub(super) fn full(
 fn refused(around: &Surroundings<'_>, code: RefusalCode, reason: String, hint: String) -> Refused {
     let lane = around.claim.lane.clone();
     let (free_lanes, conflicts) = (Vec::new(), Vec::new());
-    Refusal { code, lane, reason, yours: None, free_lanes, conflicts, hint }.into()
+    Refusal { code, lane, reason, yours: None, free_lanes, conflicts, behind: None, hint }.into()
 }
 
 fn conflict(hit: &Hit<'_>, overlap: Option<String>) -> Conflict {
@@ -219,7 +221,7 @@ fn conflict(hit: &Hit<'_>, overlap: Option<String>) -> Conflict {
 }
 
 /// The same request with something more; a region too long to paste is left to the reader.
-fn again(request: &Request, more: &str) -> String {
+pub(super) fn again(request: &Request, more: &str) -> String {
     const ENTRIES_SHOWN_MAX: usize = 8;
     let mut hint = String::from("lease-lane acquire");
     if let Some(lane) = &request.lane {

@@ -72,7 +72,14 @@ pub(crate) fn decide(
     now: Timestamp,
 ) -> (Verdict, Vec<Op>) {
     let State { live, policy, .. } = state;
-    let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now });
+    let verdict = arbitrate(Question {
+        request,
+        live,
+        waiters: &arbiter::queue::NOBODY,
+        policy,
+        evidence: &evidence,
+        now,
+    });
     let ops = records(&verdict, request, evidence, live);
     (verdict, ops)
 }

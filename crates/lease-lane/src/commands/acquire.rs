@@ -221,8 +221,14 @@ fn decided_on_nothing(ask: &Ask, own: &Region) -> Acquired {
     evidence.protected = aimed_at(&ask.request, own, &ask.policy);
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let live = LiveSet::default();
-    let question =
-        Question { request: &ask.request, live: &live, policy: &ask.policy, evidence: &evidence, now };
+    let question = Question {
+        request: &ask.request,
+        live: &live,
+        waiters: &arbiter::queue::NOBODY,
+        policy: &ask.policy,
+        evidence: &evidence,
+        now,
+    };
     Acquired { verdict: arbitrate(question), seq: None, repeated: false, timed_out: false }
 }
 

@@ -124,7 +124,14 @@ fn decide(asked: Asked) -> arbiter::verdict::Verdict {
             evidence.with_leases.push(*twice);
         }
     }
-    arbitrate(Question { request: &request, live: &live, policy: &policy, evidence: &evidence, now })
+    arbitrate(Question {
+        request: &request,
+        live: &live,
+        waiters: &arbiter::queue::NOBODY,
+        policy: &policy,
+        evidence: &evidence,
+        now,
+    })
 }
 
 fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {

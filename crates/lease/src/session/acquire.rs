@@ -267,7 +267,14 @@ pub(super) fn decide<M: Machine>(
     let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
     let bound = bound.filter(|lease| !lease.processes.is_empty());
     evidence.observed = bound.map(|lease| observe(machine, lease, policy)).collect();
-    let verdict = arbitrate(Question { request, live, policy, evidence: &evidence, now: moment.now });
+    let verdict = arbitrate(Question {
+        request,
+        live,
+        waiters: &arbiter::queue::NOBODY,
+        policy,
+        evidence: &evidence,
+        now: moment.now,
+    });
 
     let mut ops = Vec::new();
     if moment.state.policy != *policy {
