@@ -2,11 +2,12 @@
 
 use arbiter::evidence::Evidence;
 use arbiter::lease::LiveSet;
+use arbiter::name::OwnerName;
 use arbiter::request::Request;
-use arbiter::verdict::Verdict;
+use arbiter::verdict::{Dropped, Verdict};
 use serde_json::Map;
 
-use crate::record::{Acquire, Op, Refuse, Scavenge};
+use crate::record::{Acquire, Cancel, Op, Refuse, Scavenge};
 
 /// The records that a verdict is made of: a correct history after every prefix. The last one is the verdict itself.
 ///
@@ -31,6 +32,7 @@ pub fn records(verdict: &Verdict, request: &Request, evidence: Evidence, live: &
                     earlier: None,
                 })));
             }
+            ops.extend(grant.dropped.iter().map(|gone| cancel(gone, &request.owner, &evidence)));
             ops.push(Op::Acquire(Box::new(Acquire {
                 lane: grant.lane.clone(),
                 owner: grant.owner.clone(),
@@ -49,4 +51,17 @@ pub fn records(verdict: &Verdict, request: &Request, evidence: Evidence, live: &
         }))),
     }
     ops
+}
+
+/// The record that ends a ticket that no longer stands, with the evidence that it fell by.
+pub fn cancel(gone: &Dropped, by: &OwnerName, evidence: &Evidence) -> Op {
+    Op::Cancel(Box::new(Cancel {
+        lane: gone.lane.clone(),
+        owner: gone.owner.clone(),
+        ticket: gone.ticket,
+        why: gone.why.into(),
+        by: by.clone(),
+        clock: evidence.clock.clone(),
+        observed: evidence.tickets.iter().find(|seen| seen.ticket == gone.ticket).cloned(),
+    }))
 }

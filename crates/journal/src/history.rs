@@ -8,6 +8,7 @@ use arbiter::decide::{Question, arbitrate};
 use arbiter::evidence::{Liveness, Observation};
 use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::policy::Policy;
+use arbiter::queue::{Fallen, WaitQueue, Waiter};
 use arbiter::reap::{Fate, Look, Tier, reap};
 use arbiter::seq::Seq;
 use arbiter::time::{Span, Timestamp};
@@ -274,11 +275,12 @@ pub struct Difference {
     pub decided: String,
 }
 
-/// Decides recorded decisions again: ACQUIRE and REFUSE to the byte, SCAVENGE and DEFER by their evidence.
+/// Decides recorded decisions again: ACQUIRE, REFUSE and WAIT to the byte, SCAVENGE, CANCEL and DEFER by their evidence.
 #[derive(Debug, Default)]
 pub struct Redecider {
     nonce: Option<u64>,
     evicted: Vec<Lease>,
+    cancelled: Vec<Waiter>,
     /// How many decisions were made again.
     pub decisions: u64,
     /// How many of them were an operator's: the evidence is judged again, the will is not.
@@ -294,10 +296,13 @@ impl Redecider {
         if self.nonce != Some(record.nonce) {
             self.nonce = Some(record.nonce);
             self.evicted.clear();
+            self.cancelled.clear();
         }
         let (request, evidence) = match &record.op {
             Op::Acquire(body) => (&body.request, &body.evidence),
             Op::Refuse(body) => (&body.request, &body.evidence),
+            Op::Wait(body) => (&body.request, &body.evidence),
+            Op::Cancel(_) => return self.cancel(record, event.before),
             Op::Scavenge(_) => return self.scavenge(record, event.before),
             Op::Defer(body) => return self.defer(body, record, event.before),
             _ => return,
@@ -314,15 +319,20 @@ impl Redecider {
             with_evicted = set;
             &with_evicted
         };
+        // So did the tickets that the same write cancels.
+        let with_cancelled: WaitQueue;
+        let waiters = if self.cancelled.is_empty() {
+            &event.before.waiters
+        } else {
+            let mut all = event.before.waiters.clone();
+            for waiter in &self.cancelled {
+                let _waits_already = all.insert(waiter.clone());
+            }
+            with_cancelled = all;
+            &with_cancelled
+        };
         let policy = &event.before.policy;
-        let verdict = arbitrate(Question {
-            request,
-            live,
-            waiters: &arbiter::queue::NOBODY,
-            policy,
-            evidence,
-            now: record.ts,
-        });
+        let verdict = arbitrate(Question { request, live, waiters, policy, evidence, now: record.ts });
         let text = |verdict: &Verdict| serde_json::to_string(verdict).unwrap_or_default();
         let mut decided = text(&verdict);
         let recorded = recorded_verdict(event.text).unwrap_or_default();
@@ -334,6 +344,22 @@ impl Redecider {
         self.compare(record.seq, recorded, decided);
         // A write may hold several decisions; what was evicted for one is gone for the next.
         self.evicted.clear();
+        self.cancelled.clear();
+    }
+
+    fn cancel(&mut self, record: &Record, before: &State) {
+        let Op::Cancel(body) = &record.op else { return };
+        let Some(waiter) = before.waiters.get(body.ticket) else { return };
+        if let Some(recorded) = body.why.fallen() {
+            let alive = body.observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
+            let decided = waiter.fallen(alive, record.ts, &body.clock);
+            self.compare(
+                record.seq,
+                recorded.as_str().into(),
+                decided.map_or("stands", Fallen::as_str).into(),
+            );
+        }
+        self.cancelled.push(waiter.clone());
     }
 
     fn scavenge(&mut self, record: &Record, before: &State) {

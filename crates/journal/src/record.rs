@@ -6,14 +6,15 @@
 
 use std::borrow::Cow;
 
-use arbiter::evidence::{ClockReading, Evidence, Observation, ProcessIdentity};
+use arbiter::evidence::{ClockReading, Evidence, Observation, ProcessIdentity, TicketObservation};
 use arbiter::lease::{Lease, Standing};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::PhaseName;
 use arbiter::policy::Policy;
+use arbiter::queue::{Fallen, Waiter};
 use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId, RunId};
-use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
@@ -40,6 +41,10 @@ pub enum Op {
     Acquire(Box<Acquire>),
     /// A request was refused.
     Refuse(Box<Refuse>),
+    /// A request was refused and waits.
+    Wait(Box<Wait>),
+    /// A wait ended without a grant.
+    Cancel(Box<Cancel>),
     /// A lease was given back.
     Release(Release),
     /// A holder was heard of.
@@ -78,6 +83,9 @@ pub struct Checkpoint {
     pub repaired_after: Option<u64>,
     /// The live leases, in order of first acquisition.
     pub leases: Vec<KeptLease>,
+    /// Those who wait, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiters: Vec<Waiter>,
     /// The policy of the day.
     #[serde(default)]
     pub policy: Policy,
@@ -294,6 +302,91 @@ pub struct Refuse {
     /// What stood in the way.
     #[serde(serialize_with = "refusal_as_verdict")]
     pub verdict: Refusal,
+}
+
+/// WAIT: a refusal, and the place in the line of one who does not take it for an answer. The position of this record is
+/// the ticket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// The lane, for those who search.
+    pub lane: LaneName,
+    /// The owner, for those who search.
+    pub owner: OwnerName,
+    /// What was asked.
+    pub request: Request,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// What stood in the way.
+    #[serde(serialize_with = "refusal_as_verdict")]
+    pub verdict: Refusal,
+    /// How long it wants to wait from now on; none for ever.
+    #[serde(default, rename = "budget_s", skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Span>,
+    /// The process that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessIdentity>,
+    /// The end of the name of the file whose end says that the ticket has ended: 16 hex digits.
+    pub wake: String,
+}
+
+/// CANCEL: a wait that ended without a grant. What ends in a grant ends with its ACQUIRE.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Its lane, for those who search.
+    pub lane: LaneName,
+    /// Who waited.
+    pub owner: OwnerName,
+    /// The ticket.
+    pub ticket: Ticket,
+    /// Why it ended.
+    pub why: WhyCancelled,
+    /// Who ended it.
+    pub by: OwnerName,
+    /// The boot-time clock of the one who ended it.
+    pub clock: ClockReading,
+    /// What was seen of the process that waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<TicketObservation>,
+}
+
+/// Why a wait ended without a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhyCancelled {
+    /// Somebody no longer wants it.
+    Cancelled,
+    /// The time to wait ran out.
+    Timeout,
+    /// It met a refusal that no time turns into a grant.
+    Refused,
+    /// Its process is provably gone.
+    Dead,
+    /// Its time ran out and it did not say so itself.
+    Expired,
+    /// It could have had what it waited for and did not take it.
+    Stalled,
+}
+
+impl WhyCancelled {
+    /// What others found wrong with the ticket; none when its own side ended it.
+    pub fn fallen(self) -> Option<Fallen> {
+        match self {
+            WhyCancelled::Cancelled | WhyCancelled::Timeout | WhyCancelled::Refused => None,
+            WhyCancelled::Dead => Some(Fallen::Dead),
+            WhyCancelled::Expired => Some(Fallen::Expired),
+            WhyCancelled::Stalled => Some(Fallen::Stalled),
+        }
+    }
+}
+
+impl From<Fallen> for WhyCancelled {
+    fn from(fallen: Fallen) -> WhyCancelled {
+        match fallen {
+            Fallen::Dead => WhyCancelled::Dead,
+            Fallen::Expired => WhyCancelled::Expired,
+            Fallen::Stalled => WhyCancelled::Stalled,
+        }
+    }
 }
 
 /// By hand, because the derived way of keeping unknown fields reads everything twice.
@@ -593,6 +686,8 @@ pub fn encode(op: &Op) -> (&str, String) {
         Op::Checkpoint(body) => ("CHECKPOINT", json(body)),
         Op::Acquire(body) => ("ACQUIRE", json(body)),
         Op::Refuse(body) => ("REFUSE", json(body)),
+        Op::Wait(body) => ("WAIT", json(body)),
+        Op::Cancel(body) => ("CANCEL", json(body)),
         Op::Release(body) => ("RELEASE", json(body)),
         Op::Heartbeat(body) => ("HEARTBEAT", json(body)),
         Op::Adopt(body) => ("ADOPT", json(body)),
@@ -630,6 +725,8 @@ pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
         "CHECKPOINT" => Op::Checkpoint(boxed(frame, text)?),
         "ACQUIRE" => Op::Acquire(boxed(frame, text)?),
         "REFUSE" => Op::Refuse(boxed(frame, text)?),
+        "WAIT" => Op::Wait(boxed(frame, text)?),
+        "CANCEL" => Op::Cancel(boxed(frame, text)?),
         "RELEASE" => Op::Release(body(frame, text)?),
         "HEARTBEAT" => Op::Heartbeat(body(frame, text)?),
         "ADOPT" => Op::Adopt(boxed(frame, text)?),

@@ -13,6 +13,7 @@ use arbiter::evidence::ClockReading;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
+use arbiter::queue::WaitQueue;
 use arbiter::region::Region;
 use arbiter::request::Note;
 use arbiter::seq::{Fence, LeaseId, Seq};
@@ -470,6 +471,8 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
     let root = successor_root(salvage)?;
     let now = salvage.last_ts.map_or(operator.writing.ts, |last| operator.writing.ts.max(last));
     let mut state = salvage.state.clone();
+    // Whoever waits finds its place gone and takes a new one.
+    state.waiters = WaitQueue::default();
     // Beats may be among what was lost: everybody starts afresh.
     let ids: Vec<LeaseId> = state.live.iter().map(|lease| lease.lease).collect();
     for id in ids {

@@ -315,7 +315,8 @@ fn contradiction(state: &State, said: &Checkpoint) -> Result<(), String> {
     // Void and torn lines are no records: some may have come between the sealer's look and its seal.
     let Counters { void, torn, .. } = said.counters;
     let counters = Counters { void, torn, ..ours.counters };
-    if ours.leases != said.leases || ours.policy != said.policy || counters != said.counters {
+    let same_line = ours.waiters == said.waiters;
+    if ours.leases != said.leases || !same_line || ours.policy != said.policy || counters != said.counters {
         return Err("the checkpoint does not say what the records before it amount to".into());
     }
     Ok(())

@@ -5,19 +5,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use arbiter::evidence::ProcessIdentity;
+use arbiter::evidence::{ClockReading, ProcessIdentity};
 use arbiter::lease::{Halted, Lease, LiveSet, Standing};
 use arbiter::phase::Phase;
 use arbiter::policy::Policy;
+use arbiter::queue::{WaitQueue, Waiter};
 use arbiter::reap::Tier;
 use arbiter::request::{PROCESSES_MAX, Request, RequestId};
-use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::time::Timestamp;
-use arbiter::verdict::Verdict;
+use arbiter::verdict::{Refusal, Verdict};
 use serde_json::{Map, Value};
 
 use crate::record::{
-    Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, Halt, KeptLease, Op, Record, Refuse,
+    Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, Halt, KeptLease, Op, Record, Refuse, Wait,
 };
 
 /// How many answers are kept for requests that may be repeated; those of live leases are kept beyond that.
@@ -30,6 +31,8 @@ pub const ENDED_MAX: usize = 64;
 pub struct State {
     /// The live leases.
     pub live: LiveSet,
+    /// Those who wait.
+    pub waiters: WaitQueue,
     /// The policy of the day.
     pub policy: Policy,
     /// What has happened so far.
@@ -48,6 +51,7 @@ impl State {
     pub fn restore(checkpoint: Checkpoint) -> Result<State, String> {
         let mut state = State {
             live: LiveSet::default(),
+            waiters: WaitQueue::default(),
             policy: checkpoint.policy,
             counters: checkpoint.counters,
             extra: BTreeMap::new(),
@@ -56,6 +60,9 @@ impl State {
         };
         for KeptLease { lease, extra } in checkpoint.leases {
             state.admit(lease, extra)?;
+        }
+        for waiter in checkpoint.waiters {
+            state.queue_up(waiter)?;
         }
         Ok(state)
     }
@@ -71,6 +78,7 @@ impl State {
             seal,
             repaired_after: None,
             leases: self.live.iter().map(kept).collect(),
+            waiters: self.waiters.iter().cloned().collect(),
             policy: self.policy.clone(),
             counters: self.counters.clone(),
             answered: self.answered.iter().cloned().collect(),
@@ -89,15 +97,27 @@ impl State {
             Op::Checkpoint(_) | Op::Unknown(_) => {}
             Op::Acquire(body) => {
                 self.admit(lease_of(seq, body), KeptLease::extra_of(&body.extra))?;
+                // The wait ends with the grant. Where the record of the wait was lost, there is none to end.
+                body.request.ticket.and_then(|ticket| self.waiters.remove(ticket));
                 self.counters.grants += 1;
                 self.counters.forced += u64::from(body.request.force);
                 let verdict = || Verdict::Grant(body.verdict.clone());
                 self.answer(&body.request, seq, verdict);
             }
             Op::Refuse(body) => {
-                let Refuse { request, verdict, .. } = &**body;
+                let Refuse { request, verdict, evidence, .. } = &**body;
+                self.hear(verdict, ts, &evidence.clock);
                 self.counters.refusals += 1;
                 self.answer(request, seq, || Verdict::Refuse(verdict.clone()));
+            }
+            Op::Wait(body) => {
+                self.queue_up(waiter_of(seq, ts, body))?;
+                self.hear(&body.verdict, ts, &body.evidence.clock);
+            }
+            Op::Cancel(body) => {
+                let ticket = body.ticket;
+                let ended = self.waiters.remove(ticket);
+                ended.ok_or_else(|| format!("it names ticket {ticket}, with which nobody waits"))?;
             }
             Op::Release(body) => {
                 self.end(body.lease, body.fence, seq, |_| {})?;
@@ -194,6 +214,19 @@ impl State {
         Ok(())
     }
 
+    fn queue_up(&mut self, waiter: Waiter) -> Result<(), String> {
+        let ticket = waiter.ticket;
+        let is_new = self.waiters.insert(waiter);
+        is_new.then_some(()).ok_or_else(|| format!("it gives ticket {ticket} a second time"))
+    }
+
+    /// A refusal may say that a ticket could have what it waits for: from then on it has to hurry.
+    fn hear(&mut self, refusal: &Refusal, at: Timestamp, clock: &ClockReading) {
+        if let Some(free) = refusal.behind.as_ref().and_then(|behind| behind.free) {
+            self.waiters.was_seen_free(free, at, clock);
+        }
+    }
+
     fn end(
         &mut self,
         id: LeaseId,
@@ -281,6 +314,20 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
         why: request.why.clone(),
         labels: request.labels.clone(),
         request_id: request.request_id.clone(),
+    }
+}
+
+/// The one who waits since this WAIT.
+fn waiter_of(seq: Seq, since: Timestamp, body: &Wait) -> Waiter {
+    Waiter {
+        ticket: Ticket::from(seq),
+        request: body.request.clone(),
+        since,
+        clock: body.evidence.clock.clone(),
+        budget: body.budget,
+        process: body.process.clone(),
+        wake: body.wake.clone(),
+        seen_free: None,
     }
 }
 

@@ -5,13 +5,16 @@ mod common;
 
 use std::fmt::Write;
 
-use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, ProcessReport, Role};
+use arbiter::evidence::{
+    Evidence, Liveness, Observation, ProcessIdentity, ProcessReport, Role, TicketObservation,
+};
 use arbiter::lease::Standing;
 use arbiter::phase::PhaseName;
 use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId};
-use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::time::Span;
+use arbiter::verdict::Verdict;
 use common::{
     Client, clock, decide, forged, genesis, heartbeat_of, lane, lines_after, load, operator, owner,
     release_of, request, seq, time, writing,
@@ -21,8 +24,8 @@ use journal::disk::{Access, Dir, Name};
 use journal::history::survey;
 use journal::line::{self, Crc, Stamp};
 use journal::record::{
-    self, Adopt, Attach, Checkpoint, Defer, Halt, Heartbeat, Op, PhaseChange, PolicyChange, Record, Release,
-    Repair, Scavenge, Spawn,
+    self, Adopt, Attach, Cancel, Checkpoint, Defer, Halt, Heartbeat, Op, PhaseChange, PolicyChange, Record,
+    Release, Repair, Scavenge, Spawn, Wait, WhyCancelled,
 };
 use journal::repair::{self, Plan};
 use journal::segment;
@@ -59,6 +62,38 @@ fn number(n: u64) -> (LeaseId, Fence) {
     (LeaseId::from(seq(n)), Fence::from(seq(n)))
 }
 
+/// Bob waits for what ann has.
+fn wait_of(held: &State) -> Wait {
+    let asked = Request { waits: true, ..request("bob", "web", &["src/**"]) };
+    let (verdict, _) = decide(held, &asked, Evidence::at(clock(2)), time(2));
+    let Verdict::Refuse(verdict) = verdict else { panic!("ann has it") };
+    Wait {
+        lane: lane("web"),
+        owner: owner("bob"),
+        request: asked,
+        evidence: Evidence::at(clock(2)),
+        verdict,
+        budget: Some(Span::from_s(300)),
+        process: Some(process()),
+        wake: "00000000c0ffee00".into(),
+    }
+}
+
+/// Two wait for nothing that anybody holds; the first has died, and the second goes past it.
+fn grant_past(waits: &Wait) -> Vec<Op> {
+    let mut state = State::default();
+    for n in [3, 4] {
+        let op = Op::Wait(Box::new(waits.clone()));
+        state.apply(&Record { seq: seq(n), ts: time(2), nonce: 2, op }).expect("it fits");
+    }
+    let ticket = Ticket::from(seq(4));
+    let asked = Request { ticket: Some(ticket), ..waits.request.clone() };
+    let mut evidence = Evidence::at(clock(9));
+    let seen = TicketObservation { ticket: Ticket::from(seq(3)), alive: Liveness::No, why: "gone".into() };
+    evidence.tickets.push(seen);
+    decide(&state, &asked, evidence, time(9)).1
+}
+
 #[test]
 fn the_line_of_every_record() {
     let mut evidence = Evidence::at(clock(1));
@@ -71,12 +106,35 @@ fn the_line_of_every_record() {
     let mut held = State::default();
     held.apply(&Record { seq: seq(2), ts: time(1), nonce: 1, op: grant[0].clone() }).expect("it fits");
     let (_, refusal) = decide(&held, &request("bob", "web", &["src/**"]), Evidence::at(clock(2)), time(2));
+    let waits = wait_of(&held);
+    let waited = grant_past(&waits);
+    let mut in_line = held.clone();
+    let is_waiting = Record { seq: seq(3), ts: time(2), nonce: 2, op: Op::Wait(Box::new(waits.clone())) };
+    in_line.apply(&is_waiting).expect("it fits");
     let (lease, fence) = number(2);
     let mut repaired: Checkpoint = held.checkpoint(true);
     repaired.repaired_after = Some(41);
     let ops: Vec<(&str, Op)> = vec![
         ("acquire", grant[0].clone()),
         ("refuse", refusal[0].clone()),
+        ("wait", Op::Wait(Box::new(waits.clone()))),
+        (
+            "cancel",
+            Op::Cancel(Box::new(Cancel {
+                lane: lane("web"),
+                owner: owner("bob"),
+                ticket: Ticket::from(seq(2)),
+                why: WhyCancelled::Dead,
+                by: owner("cid"),
+                clock: clock(9),
+                observed: Some(TicketObservation {
+                    ticket: Ticket::from(seq(2)),
+                    alive: Liveness::No,
+                    why: "gone".into(),
+                }),
+            })),
+        ),
+        ("acquire of one who has waited", waited[1].clone()),
         (
             "heartbeat",
             Op::Heartbeat(Heartbeat {
@@ -232,6 +290,7 @@ fn the_line_of_every_record() {
             })),
         ),
         ("checkpoint", Op::Checkpoint(Box::new(held.checkpoint(true)))),
+        ("checkpoint with one who waits", Op::Checkpoint(Box::new(in_line.checkpoint(true)))),
         ("checkpoint of a repair", Op::Checkpoint(Box::new(repaired))),
         (
             "repair",
@@ -246,7 +305,7 @@ fn the_line_of_every_record() {
                 holds: vec![number(45).0],
             })),
         ),
-        ("an operation of a newer version", Op::Unknown("WAIT".into())),
+        ("an operation of a newer version", Op::Unknown("FUTURE".into())),
     ];
     let (root, head) = genesis();
     let mut shown = format!("# genesis\n{root}");

@@ -71,15 +71,8 @@ pub(crate) fn decide(
     evidence: Evidence,
     now: Timestamp,
 ) -> (Verdict, Vec<Op>) {
-    let State { live, policy, .. } = state;
-    let verdict = arbitrate(Question {
-        request,
-        live,
-        waiters: &arbiter::queue::NOBODY,
-        policy,
-        evidence: &evidence,
-        now,
-    });
+    let State { live, waiters, policy, .. } = state;
+    let verdict = arbitrate(Question { request, live, waiters, policy, evidence: &evidence, now });
     let ops = records(&verdict, request, evidence, live);
     (verdict, ops)
 }
