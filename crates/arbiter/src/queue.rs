@@ -286,6 +286,12 @@ pub fn place(question: Question<'_>) -> usize {
     place
 }
 
+/// What one who waits is kept back by: the held leases, and the nearest ticket that comes first.
+pub fn kept_back_by(waiter: &Waiter, question: Question<'_>) -> (Vec<LeaseId>, Option<Ticket>) {
+    let leases = kept_out_by(waiter, question).collect();
+    (leases, first_before_waiter(waiter, question).map(|first| first.ticket))
+}
+
 /// The tickets before the request that conflict with it and no longer stand, in order.
 pub fn fallen_before(question: Question<'_>) -> Vec<Dropped> {
     let ours = claims_of(question.request, question.live, question.policy);

@@ -10,7 +10,7 @@ use arbiter::lease::{Lease, LiveSet, Standing};
 use arbiter::policy::Policy;
 use arbiter::queue::{Fallen, WaitQueue, Waiter};
 use arbiter::reap::{Fate, Look, Tier, reap};
-use arbiter::seq::Seq;
+use arbiter::seq::{Seq, Ticket};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::Verdict;
 use serde::Deserialize;
@@ -229,6 +229,29 @@ pub fn walk<D: Disk>(
         return Err(JournalError::Damaged(segment::missing(marked)));
     }
     Ok(last)
+}
+
+/// Shows the records after `ticket`, those of the latest segment first and within one in order, until told to stop.
+///
+/// # Errors
+///
+/// [`JournalError`].
+pub fn walk_back<D: Disk>(
+    disk: &D,
+    ticket: Ticket,
+    mut show: impl FnMut(&Record) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    for root in kept_roots(disk)?.into_iter().rev() {
+        let mut stopped = false;
+        read_segment(disk, root, |event| {
+            stopped = stopped || show(event.record).is_break();
+            Ok(())
+        })?;
+        if stopped || root.get() <= ticket.get() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The live set as it was at some moment (feature B10).

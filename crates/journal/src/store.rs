@@ -155,6 +155,11 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
+    /// Leaves what was appended last to the next sync that somebody makes: nobody rests on it.
+    pub fn leave_unsynced(&mut self) {
+        self.unsynced = None;
+    }
+
     /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
     ///
     /// # Errors

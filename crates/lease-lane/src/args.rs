@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Sweep(Sweep),
     /// List the live leases
     Live,
+    /// List those who wait
+    Waiters,
+    /// End a wait of the owner
+    Cancel(Cancel),
     /// Show what becomes of a lease until it ends
     Watch(Watch),
     /// Tell whether paths lie in a live lease of the owner
@@ -121,7 +125,7 @@ pub(crate) struct Acquire {
     /// End with process PID, or with the process that calls (`parent`)
     #[arg(long, value_name = "PID|parent")]
     pub(crate) bind: Vec<String>,
-    /// Wait for a grant, at most DUR
+    /// Wait in the line for a grant, at most DUR
     #[arg(long, value_name = "DUR", num_args = 0..=1, default_missing_value = "forever")]
     pub(crate) wait: Option<String>,
     /// Label the lease with the run it belongs to
@@ -295,6 +299,13 @@ pub(crate) struct Spawn {
     /// Say why
     #[arg(long, value_name = "TEXT")]
     pub(crate) why: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The ticket, as `waiters` shows it
+    #[arg(value_name = "TICKET")]
+    pub(crate) ticket: u64,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod init;
 mod live;
 mod man;
 mod policy;
+mod queue;
 mod region;
 mod repair;
 mod replay;
@@ -59,6 +60,8 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write, talk: &mut dyn Write) -> Result
         Command::Sweep(args) => return sweep::run(&find()?, &global, &args, out, talk),
         Command::Live => live::run(&find()?)?,
         Command::Watch(args) => return watch::run(&find()?, &global, args, out),
+        Command::Waiters => queue::waiters(&find()?)?,
+        Command::Cancel(args) => queue::cancel(&find()?, &args, talk)?,
         Command::Check(args) => check::run(&find()?, &args)?,
         Command::Replay(args) => replay::run(&find()?, &args)?,
         Command::Tail(args) => return tail::run(&find()?, &global, &args, out).map(Ended::Streamed),

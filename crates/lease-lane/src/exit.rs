@@ -20,6 +20,10 @@ pub(crate) enum Exit {
     Io = 6,
     /// The time to wait ran out.
     Timeout = 124,
+    /// It was interrupted (Ctrl-C) while it waited.
+    Interrupted = 130,
+    /// It was told to end while it waited.
+    Terminated = 143,
 }
 
 /// Codes of `run`, whose other codes are those of the command that it runs.

@@ -6,6 +6,7 @@
 
 mod flock;
 mod real;
+mod wake;
 
 use std::fmt::Debug;
 use std::io;
@@ -13,12 +14,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
-use journal::disk::{Disk, DiskError};
+use journal::disk::{Disk, DiskError, Name};
 
 use crate::clock::Clock;
 
 pub use flock::FlockQueue;
 pub use real::RealMachine;
+pub use wake::{Interrupt, Wake};
 
 /// One process's machine. A clone is the same machine seen by the same process.
 pub trait Machine: Clone + Debug {
@@ -66,6 +68,11 @@ pub trait Machine: Clone + Debug {
 
     /// Begins to watch the journal. What happens after this call is not missed by [`Watch::wait`].
     fn watch(&self) -> Self::Watch;
+
+    /// Whether somebody wants the one who waits to stop.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// A queue in which the kernel keeps the order and from which the dead are gone. Dropped, it lets the next one in.
@@ -79,14 +86,28 @@ pub trait Queue: Debug {
     fn wait(&mut self, most: Duration) -> Result<bool, DiskError>;
 }
 
-/// Something that wakes when the journal may have changed.
-pub trait Watch {
-    /// Waits for a change, at most for `most`. May wake without one.
-    fn wait(&mut self, most: Duration);
+/// What one who waits wakes for, beside time and being interrupted.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited {
+    /// The end of this file of the store; where there is none, any change of the journal.
+    pub file: Option<Name>,
+    /// The death of any of these.
+    pub processes: Vec<ProcessIdentity>,
 }
 
-impl Watch for journal::watch::Watch {
-    fn wait(&mut self, most: Duration) {
-        self.wait(most);
-    }
+/// Why one who waits woke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// What it waits for may have happened.
+    Perhaps,
+    /// Time has passed.
+    Time,
+    /// It has not waited: the file is not there.
+    NoFile,
+}
+
+/// Something that wakes when what a caller waits for may have happened.
+pub trait Watch {
+    /// Waits, at most for `most`. May wake without a reason.
+    fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken;
 }

@@ -13,13 +13,16 @@ mod operate;
 mod read;
 mod sweep;
 mod unlock;
+mod wait;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use arbiter::evidence::{Liveness, TicketObservation};
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
+use arbiter::queue::Waiter;
 use arbiter::region::Region;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
@@ -41,9 +44,10 @@ pub use announce::{StopOrder, Stopping};
 pub use error::LeaseError;
 pub use holder::{Beaten, Miss, PhaseWish, Released, Which};
 pub use operate::{Compacted, Imported};
-pub use read::{Checked, LeaseView, PathCheck, Stood, View};
+pub use read::{Checked, LeaseView, PathCheck, Stood, View, WaiterView};
 pub use sweep::{Sweeping, Swept, SweptLease};
 pub use unlock::{Unlocked, Unlocking};
+pub use wait::{Blocked, Unlisted};
 
 /// One caller's dealings with a store.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct Session<M: Machine> {
 enum Decision<T> {
     /// These records, and this answer once they are durable.
     Write(Vec<Op>, T),
+    /// As [`Decision::Write`], but nobody rests on the records, so they wait for the next sync that somebody makes.
+    WriteUnsynced(Vec<Op>, T),
     /// An answer that needs no record.
     Answer(T),
     /// An answer that is on record already and has to be durable before it is given.
@@ -130,26 +136,33 @@ impl<M: Machine> Session<M> {
     ) -> Result<Done<T>, LeaseError> {
         let began = self.machine.uptime();
         let guard = self.enter()?;
-        let (answer, last) = loop {
+        let (answer, last, is_synced) = loop {
             let mut writing = self.writing()?;
             self.store.prepare(writing)?;
             let moment = moment_of(&self.store, writing.ts)?;
             writing.ts = moment.now;
-            match decide(moment)? {
+            let (ops, answer, is_synced) = match decide(moment)? {
+                Decision::Write(ops, answer) => (ops, answer, true),
+                Decision::WriteUnsynced(ops, answer) => (ops, answer, false),
                 Decision::Answer(answer) => return Ok(Done { answer, last: None }),
                 Decision::Confirm(answer) => {
                     drop(guard);
                     self.store.confirm()?;
                     return Ok(Done { answer, last: None });
                 }
-                Decision::Write(ops, answer) => match self.store.append_if(writing, &ops)? {
-                    Appended::Valid { head, .. } => break (answer, head.seq),
-                    Appended::Conflict if self.waited(began) < self.patience.budget => {}
-                    Appended::Conflict => return Err(self.never_first(began)),
-                },
+            };
+            match self.store.append_if(writing, &ops)? {
+                Appended::Valid { head, .. } => break (answer, head.seq, is_synced),
+                Appended::Conflict if self.waited(began) < self.patience.budget => {}
+                Appended::Conflict => return Err(self.never_first(began)),
             }
         };
         drop(guard);
+        if !is_synced {
+            self.store.leave_unsynced();
+            self.tidy();
+            return Ok(Done { answer, last: Some(last) });
+        }
         let unmarked = self.store.commit().inspect_err(|_| self.undurable = Some(last))?;
         if let Some(error) = unmarked {
             self.warnings.push(format!("the high-water mark was not raised: {}", chain_of(&error)));
@@ -184,11 +197,14 @@ impl<M: Machine> Session<M> {
         Ok(())
     }
 
-    /// Removes what callers left behind that were killed while they replaced a file. In this directory that is the
-    /// mutex, which is ours now, and the hint, which may fail to be raised.
+    /// Removes what callers left behind that were killed while they replaced a file or waited. In this directory that
+    /// is the mutex, which is ours now, the hint, which may fail to be raised, and the files of tickets that have ended.
     fn sweep_strays(&self) -> Result<(), JournalError> {
+        let waiters = self.store.segment().map(|segment| &segment.state.waiters);
+        let waits = |wake: &str| waiters.is_some_and(|all| all.iter().any(|waiter| waiter.wake == wake));
         for file in self.disk.list(Dir::Top)? {
-            if file.starts_with(TEMPORARY) {
+            let has_ended = file.strip_prefix(wait::TICKET).is_some_and(|wake| !waits(wake));
+            if file.starts_with(TEMPORARY) || has_ended {
                 self.disk.remove(&Name::new(Dir::Top, file))?;
             }
         }
@@ -261,6 +277,16 @@ fn observe<M: Machine>(machine: &M, lease: &Lease, policy: &Policy) -> arbiter::
     let processes: Vec<_> = lease.processes.iter().map(look).collect();
     let alive = arbiter::evidence::Liveness::of_all(processes.iter().map(|report| report.alive));
     arbiter::evidence::Observation { lease: lease.lease, alive, processes }
+}
+
+/// Whether the process of one who waits is seen alive.
+fn observe_waiter<M: Machine>(machine: &M, waiter: &Waiter) -> TicketObservation {
+    let report = waiter.process.as_ref().map(|process| machine.probe(process));
+    let (alive, why) = report.map_or_else(
+        || (Liveness::Unknown, "no process is known".into()),
+        |report| (report.alive, report.why),
+    );
+    TicketObservation { ticket: waiter.ticket, alive, why }
 }
 
 impl From<JournalError> for LeaseError {

@@ -12,6 +12,7 @@ use journal::decision::records;
 use journal::disk::Access;
 use journal::history::{self, Keep};
 use journal::repair::Plan;
+use journal::state::State;
 use journal::store::{Appended, FileStore, Store, Writing};
 use lease::machine::Machine;
 use lease::mutex::Patience;
@@ -106,13 +107,13 @@ fn bare_acquire<M: Machine>(machine: &M, ask: &Ask) -> Result<Acquired, JournalE
     let mut store = FileStore::new(machine.disk(), Access::Append);
     loop {
         let mut writing = writing(machine);
-        let live = store.prepare(writing)?.live.clone();
+        let State { live, waiters, .. } = store.prepare(writing)?.clone();
         writing.ts = store.head().map_or(writing.ts, |head| head.ts.max(writing.ts));
         let evidence = Evidence::at(machine.clock().reading());
         let question = Question {
             request,
             live: &live,
-            waiters: &arbiter::queue::NOBODY,
+            waiters: &waiters,
             policy,
             evidence: &evidence,
             now: writing.ts,
@@ -121,7 +122,13 @@ fn bare_acquire<M: Machine>(machine: &M, ask: &Ask) -> Result<Acquired, JournalE
         let ops = records(&verdict, request, evidence, &live);
         if let Appended::Valid { head, .. } = store.append_if(writing, &ops)? {
             store.commit()?;
-            return Ok(Acquired { verdict, seq: Some(head.seq), repeated: false, timed_out: false });
+            return Ok(Acquired {
+                verdict,
+                seq: Some(head.seq),
+                repeated: false,
+                timed_out: false,
+                cancelled: false,
+            });
         }
     }
 }

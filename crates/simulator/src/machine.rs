@@ -14,7 +14,7 @@ use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use corosensei::Yielder;
 use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use lease::clock::Clock;
-use lease::machine::{Machine, Queue, Watch};
+use lease::machine::{Awaited, Machine, Queue, Watch, Woken};
 use testkit::disk::{Call, EIO, Fault, Gate, Open, Pass, Seat, What};
 use testkit::rng::Rng;
 
@@ -40,6 +40,8 @@ pub enum Asks {
         until_ms: u64,
         /// The place in the mutex's queue, if that is what it waits for.
         ticket: Option<Ticket>,
+        /// Anything on the disk is other than in this version, if it is a change that it waits for.
+        change: Option<u64>,
     },
 }
 
@@ -48,7 +50,7 @@ impl std::fmt::Display for Asks {
         match self {
             Asks::Disk { what, dir, .. } => write!(f, "{what} {dir:?}"),
             Asks::Probe => f.write_str("probe"),
-            Asks::Wait { until_ms, ticket: None } => write!(f, "pause until {until_ms} ms"),
+            Asks::Wait { until_ms, ticket: None, .. } => write!(f, "pause until {until_ms} ms"),
             Asks::Wait { until_ms, .. } => write!(f, "wait for the queue until {until_ms} ms"),
         }
     }
@@ -200,7 +202,7 @@ impl<'y> Machine for SimMachine<'y> {
     }
 
     fn pause(&self, time: Duration) {
-        wait(&self.me, time, None);
+        wait(&self.me, time, None, None);
     }
 
     fn queue(&self) -> Result<SimQueue<'y>, DiskError> {
@@ -212,10 +214,10 @@ impl<'y> Machine for SimMachine<'y> {
     }
 }
 
-fn wait(me: &Me<'_>, most: Duration, ticket: Option<Ticket>) {
+fn wait(me: &Me<'_>, most: Duration, ticket: Option<Ticket>, change: Option<u64>) {
     let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
     let until_ms = me.uptime_ms().saturating_add(most_ms);
-    if matches!(me.ask(Asks::Wait { until_ms, ticket }), Told::TimeIsUp) {
+    if matches!(me.ask(Asks::Wait { until_ms, ticket, change }), Told::TimeIsUp) {
         me.ahead_ms.set(until_ms.saturating_sub(me.world.clock.up_ms()));
     }
 }
@@ -231,7 +233,7 @@ impl Queue for SimQueue<'_> {
         let Me { world, ticket, dead, .. } = &*self.me;
         if !most.is_zero() {
             world.enlist(*ticket);
-            wait(&self.me, most, Some(*ticket));
+            wait(&self.me, most, Some(*ticket), None);
         }
         if dead.get() {
             let source = io::Error::from_raw_os_error(EIO);
@@ -251,7 +253,7 @@ impl Drop for SimQueue<'_> {
     }
 }
 
-/// Wakes when anything on the disk has changed.
+/// Wakes when anything on the disk has changed, whatever is awaited: what is decided must not rest on why one wakes.
 #[derive(Debug)]
 pub struct SimWatch<'y> {
     me: Rc<Me<'y>>,
@@ -259,11 +261,15 @@ pub struct SimWatch<'y> {
 }
 
 impl Watch for SimWatch<'_> {
-    fn wait(&mut self, most: Duration) {
-        if self.me.world.disk.version() == self.version {
-            wait(&self.me, most, None);
+    fn wait(&mut self, _awaited: &Awaited, most: Duration) -> Woken {
+        let disk = &self.me.world.disk;
+        if disk.version() == self.version {
+            wait(&self.me, most, None, Some(self.version));
         }
-        self.version = self.me.world.disk.version();
+        let woken = if disk.version() == self.version { Woken::Time } else { Woken::Perhaps };
+        self.version = disk.version();
+        self.me.hear(&(woken == Woken::Time));
+        woken
     }
 }
 

@@ -132,8 +132,10 @@ impl Process {
     /// Whether what it waits for has come.
     pub fn is_ready(&self) -> bool {
         match self.asks {
-            Asks::Wait { until_ms, ticket } => {
-                until_ms <= self.world.clock_ms() || ticket.is_some_and(|ticket| self.world.may_lock(ticket))
+            Asks::Wait { until_ms, ticket, change } => {
+                until_ms <= self.world.clock_ms()
+                    || ticket.is_some_and(|ticket| self.world.may_lock(ticket))
+                    || change.is_some_and(|version| self.world.disk.version() != version)
             }
             _ => true,
         }

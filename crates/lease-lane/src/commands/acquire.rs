@@ -18,7 +18,7 @@ use arbiter::verdict::{Grant, Refusal, Verdict};
 use lease::clock::Clock;
 use lease::machine::RealMachine;
 use lease::paths::RootDir;
-use lease::session::{Acquired, Ask, LeaseError, Session};
+use lease::session::{Acquired, Ask, Blocked, LeaseError, Session};
 use lease::{process, regions};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ use super::warn;
 use crate::args;
 use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
+use crate::interrupt;
 use crate::render;
 use crate::reply::{Failure, Reply};
 
@@ -39,13 +40,20 @@ pub(super) fn run(
 ) -> Result<Reply, Failure> {
     let Asked { ask, wait, own } = asked(context, &mut args)?;
     let disk = if ask.dry_run {
-        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask, &own))) };
+        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask, &own), None)) };
         disk
     } else {
         context.open()?
     };
-    let mut session = context.session(&disk, ask.request.owner.clone()).resting_on(own);
-    Ok(reply(&decide(&mut session, &ask, wait, talk)?))
+    let interrupt = match wait {
+        Some(most) if !ask.dry_run && !most.is_zero() => interrupt::listen().ok(),
+        _ => None,
+    };
+    let machine = RealMachine::new(&disk).with_clock(&CLOCK);
+    let machine = interrupt.as_ref().map_or(machine, |interrupt| machine.with_interrupt(interrupt));
+    let mut session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
+    let acquired = decide(&mut session, &ask, wait, talk)?;
+    Ok(reply(&acquired, interrupt.as_ref().and_then(interrupt::exit)))
 }
 
 /// What is asked, for how long, and the paths that the program itself rests on.
@@ -229,7 +237,7 @@ fn decided_on_nothing(ask: &Ask, own: &Region) -> Acquired {
         evidence: &evidence,
         now,
     };
-    Acquired { verdict: arbitrate(question), seq: None, repeated: false, timed_out: false }
+    Acquired { verdict: arbitrate(question), seq: None, repeated: false, timed_out: false, cancelled: false }
 }
 
 fn wait_for(
@@ -239,15 +247,36 @@ fn wait_for(
     talk: &mut dyn Write,
 ) -> Result<Acquired, LeaseError> {
     let mut began = None;
-    let acquired = session.acquire_waiting(ask, most, |refusal| {
+    let acquired = session.acquire_waiting(ask, most, |blocked| {
         began = Some(Instant::now());
-        let _unheard = writeln!(talk, "Blocking waiting for {}", shown(&refusal.reason, 1000));
+        let _unheard = writeln!(talk, "Blocking waiting for {}", blocked_by(blocked));
     });
     if let (Some(began), Ok(Acquired { verdict: Verdict::Grant(_), .. })) = (began, &acquired) {
         let waited = Span::from_ms(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let _unheard = writeln!(talk, "Waited {}", render::span(waited));
     }
     acquired
+}
+
+/// Lane, holder, process and age of what is in the way, and why it is.
+fn blocked_by(blocked: &Blocked<'_>) -> String {
+    let Blocked { refusal, pid, since, now } = *blocked;
+    let (lane, owner) = match (&refusal.behind, refusal.conflicts.first()) {
+        (Some(behind), _) => (&behind.lane, Some(&behind.owner)),
+        (None, Some(conflict)) => (&conflict.lane, Some(&conflict.owner)),
+        (None, None) => (&refusal.lane, None),
+    };
+    let mut text = format!("lane `{lane}`");
+    if let Some(owner) = owner {
+        text.push_str(&format!(" of `{owner}`"));
+    }
+    let pid = pid.map(|pid| format!("pid {pid}"));
+    let age = since.map(|since| format!("for {}", render::span(now.since(since))));
+    let known: Vec<String> = pid.into_iter().chain(age).collect();
+    if !known.is_empty() {
+        text.push_str(&format!(" ({})", known.join(", ")));
+    }
+    format!("{text}: {}", shown(&refusal.reason, 1000))
 }
 
 #[derive(Serialize)]
@@ -274,8 +303,8 @@ struct Refused<'a> {
     repeated: bool,
 }
 
-pub(super) fn reply(acquired: &Acquired) -> Reply {
-    let &Acquired { ref verdict, seq, repeated, timed_out } = acquired;
+pub(super) fn reply(acquired: &Acquired, interrupted: Option<Exit>) -> Reply {
+    let &Acquired { ref verdict, seq, repeated, timed_out, cancelled } = acquired;
     let journaled = seq.is_some();
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     match verdict {
@@ -285,9 +314,13 @@ pub(super) fn reply(acquired: &Acquired) -> Reply {
             Reply::new(Exit::Yes, &json, granted_text(grant, seq, repeated, now))
         }
         Verdict::Refuse(refusal) => {
-            let (exit, outcome) = if timed_out { (Exit::Timeout, "timeout") } else { (Exit::No, "refuse") };
+            let (exit, outcome, why) = match (timed_out, cancelled) {
+                (true, _) => (Exit::Timeout, "timeout", "the time to wait ran out; "),
+                (false, true) => (interrupted.unwrap_or(Exit::No), "cancelled", "the wait was cancelled; "),
+                (false, false) => (Exit::No, "refuse", ""),
+            };
             let json = Refused { outcome, refusal, seq, journaled, repeated };
-            Reply::new(exit, &json, refused_text(refusal, timed_out, now))
+            Reply::new(exit, &json, refused_text(refusal, why, now))
         }
     }
 }
@@ -321,11 +354,10 @@ fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp)
     text
 }
 
-fn refused_text(refusal: &Refusal, timed_out: bool, now: Timestamp) -> String {
-    let late = if timed_out { "the time to wait ran out; " } else { "" };
+fn refused_text(refusal: &Refusal, why: &str, now: Timestamp) -> String {
     // A repeated answer comes from the journal, where anybody may have written it.
     let reason = shown(&refusal.reason, 4000);
-    let mut text = format!("refused ({}): {late}{reason}\n", refusal.code.as_str());
+    let mut text = format!("refused ({}): {why}{reason}\n", refusal.code.as_str());
     for conflict in &refusal.conflicts {
         text.push_str(&render::conflict(conflict, refusal.code, now));
     }

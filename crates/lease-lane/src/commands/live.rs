@@ -12,6 +12,7 @@ use journal::record::Counters;
 use lease::session::View;
 use serde::Serialize;
 
+use super::queue::{WaiterJson, waiter_text};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render;
@@ -105,7 +106,7 @@ pub(super) struct LiveJson<'a> {
     pub(super) outcome: &'a str,
     pub(super) seq: u64,
     pub(super) leases: Vec<LeaseJson<'a>>,
-    pub(super) waiters: [(); 0],
+    pub(super) waiters: Vec<WaiterJson<'a>>,
     /// What has happened so far; only where the question is about now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) counters: Option<serde_json::Value>,
@@ -117,19 +118,19 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
             outcome: "ok",
             seq: 0,
             leases: Vec::new(),
-            waiters: [],
+            waiters: Vec::new(),
             counters: Some(counters_json(&Counters::default())),
         };
         return Ok(Reply::new(Exit::Yes, &json, "no lease is live (and nothing was ever written here)\n"));
     };
     let mut session = context.session(&disk, context.owner()?);
-    let View { seq, leases, counters } = session.live()?;
+    let View { seq, leases, counters, waiters } = session.live()?;
     let now = session.time();
     let json = LiveJson {
         outcome: "ok",
         seq: seq.map_or(0, Seq::get),
         leases: leases.iter().map(|view| LeaseJson::new(&view.lease, view.alive)).collect(),
-        waiters: [],
+        waiters: waiters.iter().map(WaiterJson::new).collect(),
         counters: Some(counters_json(&counters)),
     };
     let mut text = String::new();
@@ -138,6 +139,9 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
     }
     if leases.is_empty() {
         text.push_str("no lease is live\n");
+    }
+    for view in &waiters {
+        text.push_str(&waiter_text(view, now));
     }
     Ok(Reply::new(Exit::Yes, &json, text))
 }

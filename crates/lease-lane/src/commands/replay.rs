@@ -12,6 +12,7 @@ use lease::clock::Clock;
 use serde::Serialize;
 
 use super::live::{LeaseJson, LiveJson};
+use super::queue::WaiterJson;
 use crate::args;
 use crate::context::{CLOCK, Context};
 use crate::exit::Exit;
@@ -61,7 +62,7 @@ fn live_set(state: &State, seq: Option<Seq>) -> Reply {
         outcome: "ok",
         seq: seq.map_or(0, Seq::get),
         leases: state.live.iter().map(|lease| LeaseJson::new(lease, Liveness::Unknown)).collect(),
-        waiters: [],
+        waiters: state.waiters.iter().map(WaiterJson::on_record).collect(),
         counters: None,
     };
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());

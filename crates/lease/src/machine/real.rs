@@ -10,7 +10,7 @@ use journal::disk::{DiskError, RealDisk};
 use rustix::io::retry_on_intr;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{FlockQueue, Machine};
+use super::{FlockQueue, Interrupt, Machine, Wake};
 use crate::clock::{Clock, SystemClock};
 use crate::process::{self, Here};
 
@@ -19,12 +19,13 @@ use crate::process::{self, Here};
 pub struct RealMachine<'d> {
     disk: &'d RealDisk,
     clock: &'d dyn Clock,
+    interrupt: Option<&'d Interrupt>,
 }
 
 impl<'d> RealMachine<'d> {
     /// This machine, with the store on `disk`.
     pub fn new(disk: &'d RealDisk) -> RealMachine<'d> {
-        RealMachine { disk, clock: &SystemClock }
+        RealMachine { disk, clock: &SystemClock, interrupt: None }
     }
 
     /// The same with another clock.
@@ -32,12 +33,18 @@ impl<'d> RealMachine<'d> {
     pub fn with_clock(self, clock: &'d dyn Clock) -> RealMachine<'d> {
         RealMachine { clock, ..self }
     }
+
+    /// The same for a caller that may be told to stop while it waits.
+    #[must_use]
+    pub fn with_interrupt(self, interrupt: &'d Interrupt) -> RealMachine<'d> {
+        RealMachine { interrupt: Some(interrupt), ..self }
+    }
 }
 
 impl<'d> Machine for RealMachine<'d> {
     type Disk = &'d RealDisk;
     type Queue = FlockQueue;
-    type Watch = journal::watch::Watch;
+    type Watch = Wake<'d>;
 
     fn disk(&self) -> &'d RealDisk {
         self.disk
@@ -78,7 +85,11 @@ impl<'d> Machine for RealMachine<'d> {
         FlockQueue::open(self.disk)
     }
 
-    fn watch(&self) -> journal::watch::Watch {
-        journal::watch::Watch::new(self.disk)
+    fn watch(&self) -> Wake<'d> {
+        Wake::new(self.disk, self.interrupt)
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.is_some_and(Interrupt::is_asked)
     }
 }

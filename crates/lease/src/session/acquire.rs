@@ -1,23 +1,24 @@
 //! Asking for a lease.
 
-use std::time::Duration;
-
 use arbiter::decide::{Question, aimed_at, arbitrate, contenders};
 use arbiter::evidence::Evidence;
 use arbiter::lease::Lease;
 use arbiter::policy::Policy;
+use arbiter::queue;
 use arbiter::region::Region;
 use arbiter::request::{Note, Request};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
 use journal::JournalError;
 use journal::decision::records;
+use journal::disk::Disk as _;
 use journal::record::{Op, PolicyChange, Release};
 use journal::state::{State, fingerprint};
 use journal::store::Store;
 
-use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe};
-use crate::machine::{Machine, Watch};
+use super::wait::{self, Place, Turn};
+use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe, observe_waiter};
+use crate::machine::Machine;
 use crate::mutex::MutexError;
 
 /// A request with everything that belongs to it.
@@ -44,23 +45,36 @@ pub struct Acquired {
     pub repeated: bool,
     /// Whether a wait came to its end without a grant.
     pub timed_out: bool,
-}
-
-/// What becomes of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusing {
-    /// It is written down, and is the answer to the request of that name.
-    OnRecord,
-    /// It is written down and is no answer yet: the caller waits.
-    OnRecordWithoutName,
-    /// It was written down before.
-    OffRecord,
+    /// Whether somebody ended the wait.
+    pub cancelled: bool,
 }
 
 /// An answer before it has a record, or the first answer to a repeated request.
-enum Answer {
+pub(super) enum Answer {
     New(Verdict),
     Again(Verdict, Seq),
+    /// No answer yet, and what to wait for.
+    Waits(Box<Refusal>, Turn),
+    /// The ticket has ended.
+    Lost,
+}
+
+/// What became of an attempt.
+pub(super) enum Tried {
+    Answered(Acquired),
+    /// It waits, in the line since this record if it is new.
+    Waits(Box<Refusal>, Turn, Option<Seq>),
+    Lost,
+}
+
+impl Acquired {
+    pub(super) fn new(verdict: Verdict, seq: Option<Seq>) -> Acquired {
+        Acquired { verdict, seq, repeated: false, timed_out: false, cancelled: false }
+    }
+
+    fn again(self) -> Acquired {
+        Acquired { repeated: true, ..self }
+    }
 }
 
 impl<M: Machine> Session<M> {
@@ -72,58 +86,14 @@ impl<M: Machine> Session<M> {
     ///
     /// [`LeaseError`]; then nothing was granted.
     pub fn acquire(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
-        self.attempt(ask, Refusing::OnRecord)
-    }
-
-    /// Asks for a lease and, while it is refused, waits for the journal to change, at most for `most`. Before it
-    /// waits for the first time it calls `waits`, once.
-    ///
-    /// # Errors
-    ///
-    /// [`LeaseError`]; then nothing was granted.
-    pub fn acquire_waiting(
-        &mut self,
-        ask: &Ask,
-        most: Duration,
-        waits: impl FnOnce(&Refusal),
-    ) -> Result<Acquired, LeaseError> {
-        // Processes end and leases expire without a record, so look now and then even if nothing is written.
-        const LOOK_AGAIN: Duration = Duration::from_millis(200);
-        let began = self.machine.uptime();
-        let mut watch = self.machine.watch();
-        let mut answer = match self.repeated(ask)? {
-            Some(answer) => return Ok(answer),
-            None if most.is_zero() => self.attempt(ask, Refusing::OnRecord)?,
-            None => self.attempt(ask, Refusing::OnRecordWithoutName)?,
-        };
-        if let Verdict::Refuse(refusal) = &answer.verdict
-            && !refusal.code.may_pass()
-        {
-            return Ok(answer);
-        }
-        if let Verdict::Refuse(refusal) = &answer.verdict
-            && !most.is_zero()
-        {
-            waits(refusal);
-        }
-        loop {
-            if matches!(answer.verdict, Verdict::Grant(_)) || answer.repeated {
-                return Ok(answer);
-            }
-            let left = most.saturating_sub(self.waited(began));
-            if left.is_zero() {
-                answer.timed_out = true;
-                return Ok(answer);
-            }
-            watch.wait(left.min(LOOK_AGAIN));
-            let seq = answer.seq;
-            answer = self.attempt(ask, Refusing::OffRecord)?;
-            answer.seq = answer.seq.or(seq);
+        match self.attempt(ask, None)? {
+            Tried::Answered(acquired) => Ok(acquired),
+            Tried::Waits(..) | Tried::Lost => unreachable!("only who stands in the line waits"),
         }
     }
 
     /// The answer that was given to this request before, if it has a name and was.
-    fn repeated(&mut self, ask: &Ask) -> Result<Option<Acquired>, LeaseError> {
+    pub(super) fn repeated(&mut self, ask: &Ask) -> Result<Option<Acquired>, LeaseError> {
         if ask.request.request_id.is_none() {
             return Ok(None);
         }
@@ -135,44 +105,57 @@ impl<M: Machine> Session<M> {
         let moment = moment_of(&self.store, self.now())?;
         let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? else { return Ok(None) };
         self.store.confirm()?;
-        Ok(Some(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }))
+        Ok(Some(Acquired::new(verdict, Some(at)).again()))
     }
 
-    fn attempt(&mut self, ask: &Ask, refusing: Refusing) -> Result<Acquired, LeaseError> {
+    /// Asks once; from a place in the line, if the caller has one or wants one.
+    pub(super) fn attempt(&mut self, ask: &Ask, place: Option<&Place>) -> Result<Tried, LeaseError> {
         if ask.dry_run {
-            return self.decide_only(ask);
+            return self.decide_only(ask).map(Tried::Answered);
         }
         let (machine, own) = (self.machine.clone(), self.own.clone());
         let mut refused = None;
+        let mut ended = Vec::new();
         let done = self.transact(|moment| {
             refused = None;
+            ended.clear();
             if let Some(again) = answer_again(ask, moment.state)? {
                 // The one who got it first may have died before it was durable.
                 return Ok(Decision::Confirm(again));
             }
-            let (verdict, mut ops) = decide(&machine, ask, &own, &moment);
-            if let Verdict::Refuse(_) = verdict {
-                refused = Some(verdict.clone());
-                match (refusing, ops.last_mut()) {
-                    (Refusing::OffRecord, _) => return Ok(Decision::Answer(Answer::New(verdict))),
-                    (Refusing::OnRecordWithoutName, Some(Op::Refuse(body))) => body.request.request_id = None,
-                    _ => {}
+            let decision = match place {
+                Some(place) => place.decide(&machine, ask, &own, &moment)?,
+                None => {
+                    let (verdict, ops) = decide(&machine, ask, &own, &moment);
+                    Decision::Write(ops, Answer::New(verdict))
                 }
-            }
-            Ok(Decision::Write(ops, Answer::New(verdict)))
+            };
+            let (Decision::Write(ops, answer) | Decision::WriteUnsynced(ops, answer)) = &decision else {
+                return Ok(decision);
+            };
+            ended = wait::files_of_ended(ops, moment.state);
+            refused = match answer {
+                Answer::New(verdict @ Verdict::Refuse(_)) => Some(verdict.clone()),
+                Answer::Waits(refusal, _) => Some(Verdict::Refuse((**refusal).clone())),
+                _ => None,
+            };
+            Ok(decision)
         });
-        match done {
-            Ok(done) => Ok(match done.answer {
-                Answer::Again(verdict, at) => {
-                    Acquired { verdict, seq: Some(at), repeated: true, timed_out: false }
-                }
-                // The verdict is the last record of its write.
-                Answer::New(verdict) => {
-                    Acquired { verdict, seq: done.last, repeated: false, timed_out: false }
-                }
-            }),
-            Err(error) => self.after_failure(ask, error, refused),
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => return self.after_failure(ask, error, refused).map(Tried::Answered),
+        };
+        for file in ended {
+            // Whoever waits for its end looks again after a while; whoever seals sweeps it.
+            let _swept_later = self.disk.remove(&file);
         }
+        Ok(match done.answer {
+            Answer::Again(verdict, at) => Tried::Answered(Acquired::new(verdict, Some(at)).again()),
+            // The verdict is the last record of its write.
+            Answer::New(verdict) => Tried::Answered(Acquired::new(verdict, done.last)),
+            Answer::Waits(refusal, turn) => Tried::Waits(refusal, turn, done.last),
+            Answer::Lost => Tried::Lost,
+        })
     }
 
     /// What can still be said when nothing could be written: no, if that is what the journal says.
@@ -204,7 +187,7 @@ impl<M: Machine> Session<M> {
         };
         let Some(verdict) = refused else { return Err(error) };
         self.warnings.push(format!("the refusal is not in the journal: {}", chain_of(&error)));
-        Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
+        Ok(Acquired::new(verdict, None))
     }
 
     /// Takes back a grant that was not reported. `false`: it still lives, and a warning says so.
@@ -230,20 +213,20 @@ impl<M: Machine> Session<M> {
         withdrawn.is_ok()
     }
 
-    fn decide_only(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
+    pub(super) fn decide_only(&mut self, ask: &Ask) -> Result<Acquired, LeaseError> {
         let mut store = self.reading();
         store.load()?;
         let moment = moment_of(&store, self.now())?;
         if let Some(Answer::Again(verdict, at)) = answer_again(ask, moment.state)? {
-            return Ok(Acquired { verdict, seq: Some(at), repeated: true, timed_out: false });
+            return Ok(Acquired::new(verdict, Some(at)).again());
         }
         let (verdict, _) = decide(&self.machine, ask, &self.own, &moment);
-        Ok(Acquired { verdict, seq: None, repeated: false, timed_out: false })
+        Ok(Acquired::new(verdict, None))
     }
 }
 
 /// The first answer, when the caller asks for it again by the name it gave its request.
-fn answer_again(ask: &Ask, state: &State) -> Result<Option<Answer>, LeaseError> {
+pub(super) fn answer_again(ask: &Ask, state: &State) -> Result<Option<Answer>, LeaseError> {
     let Some(id) = &ask.request.request_id else { return Ok(None) };
     let Some(answer) = state.answer_to(id) else { return Ok(None) };
     if answer.asked != fingerprint(&ask.request) {
@@ -259,27 +242,48 @@ pub(super) fn decide<M: Machine>(
     own: &Region,
     moment: &Moment<'_>,
 ) -> (Verdict, Vec<Op>) {
-    let Ask { request, policy, with_leases, .. } = ask;
-    let live = &moment.state.live;
+    let (verdict, evidence) = judge(machine, ask, own, &ask.request, moment);
+    let mut ops = policy_change(ask, moment);
+    ops.extend(records(&verdict, &ask.request, evidence, &moment.state.live));
+    (verdict, ops)
+}
+
+/// The record of the policy of the one who asks, where it is another than the one in force.
+pub(super) fn policy_change(ask: &Ask, moment: &Moment<'_>) -> Vec<Op> {
+    if moment.state.policy == ask.policy {
+        return Vec::new();
+    }
+    vec![Op::Policy(Box::new(PolicyChange { policy: ask.policy.clone() }))]
+}
+
+/// The verdict, and what was seen for it: whatever it rests on is looked at before it counts.
+pub(super) fn judge<M: Machine>(
+    machine: &M,
+    ask: &Ask,
+    own: &Region,
+    request: &Request,
+    moment: &Moment<'_>,
+) -> (Verdict, Evidence) {
+    let State { live, waiters, .. } = moment.state;
+    let policy = &ask.policy;
     let mut evidence = Evidence::at(machine.clock().reading());
-    evidence.with_leases.clone_from(with_leases);
+    evidence.with_leases.clone_from(&ask.with_leases);
     evidence.protected = aimed_at(request, own, policy);
     let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
     let bound = bound.filter(|lease| !lease.processes.is_empty());
     evidence.observed = bound.map(|lease| observe(machine, lease, policy)).collect();
-    let verdict = arbitrate(Question {
-        request,
-        live,
-        waiters: &arbiter::queue::NOBODY,
-        policy,
-        evidence: &evidence,
-        now: moment.now,
-    });
-
-    let mut ops = Vec::new();
-    if moment.state.policy != *policy {
-        ops.push(Op::Policy(Box::new(PolicyChange { policy: policy.clone() })));
+    loop {
+        let question = Question { request, live, waiters, policy, evidence: &evidence, now: moment.now };
+        let verdict = arbitrate(question);
+        let unseen = queue::unseen(question, &verdict);
+        if unseen.is_empty() {
+            return (verdict, evidence);
+        }
+        let leases = unseen.leases.iter().filter_map(|&id| live.get(id));
+        let leases: Vec<_> = leases.map(|lease| observe(machine, lease, policy)).collect();
+        let tickets = unseen.tickets.iter().filter_map(|&ticket| waiters.get(ticket));
+        let tickets: Vec<_> = tickets.map(|waiter| observe_waiter(machine, waiter)).collect();
+        evidence.observed.extend(leases);
+        evidence.tickets.extend(tickets);
     }
-    ops.extend(records(&verdict, request, evidence, live));
-    (verdict, ops)
 }

@@ -79,6 +79,9 @@ impl<M: Machine> Session<M> {
         let live = state.map_or(0, |state| state.live.len());
         let keep = keep.unwrap_or_else(|| Keep::by_policy(&policy));
         let bytes_reclaimed = history::prune(&self.disk, keep, writing.ts)?;
+        if !guard.is_bypass() {
+            self.sweep_strays()?;
+        }
         drop(guard);
         let segments_after = history::roots(&self.disk)?.len();
         Ok(Compacted { segments_before, segments_after, bytes_reclaimed, live })

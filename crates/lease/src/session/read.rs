@@ -3,6 +3,7 @@
 use arbiter::evidence::Liveness;
 use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
+use arbiter::queue::Waiter;
 use arbiter::region::ProjectPath;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
@@ -23,6 +24,23 @@ pub struct View {
     pub leases: Vec<LeaseView>,
     /// What has happened so far.
     pub counters: Counters,
+    /// Those who wait, in order.
+    pub waiters: Vec<WaiterView>,
+}
+
+/// One who waits, with what it waits for.
+#[derive(Clone, Debug)]
+pub struct WaiterView {
+    /// Who waits, and for what.
+    pub waiter: Waiter,
+    /// Whether its process lives.
+    pub alive: Liveness,
+    /// Its place among those who want the same: 1 is the front.
+    pub position: usize,
+    /// The leases that keep it back.
+    pub leases: Vec<Lease>,
+    /// The nearest of those who come first.
+    pub behind: Option<Waiter>,
 }
 
 /// A live lease with what can be seen of its holder.
@@ -73,11 +91,12 @@ impl<M: Machine> Session<M> {
     /// [`LeaseError`].
     pub fn live(&mut self) -> Result<View, LeaseError> {
         let mut store = self.reading();
-        let leases = store.load()?.map_or_else(Vec::new, |state| {
-            state.live.iter().map(|lease| view(&self.machine, lease, &state.policy)).collect()
+        let (leases, waiters) = store.load()?.map_or_else(Default::default, |state| {
+            let leases = state.live.iter().map(|lease| view(&self.machine, lease, &state.policy)).collect();
+            (leases, self.view_waiters(state))
         });
         let counters = store.segment().map(Segment::counters).unwrap_or_default();
-        Ok(View { seq: store.head().map(|head| head.seq), leases, counters })
+        Ok(View { seq: store.head().map(|head| head.seq), leases, waiters, counters })
     }
 
     /// The live lease with this number. Never writes, and does not look at its processes.

@@ -1,0 +1,521 @@
+//! Waiting in the line for a lease (features D1 to D6).
+//!
+//! Who is refused and wants to wait leaves a WAIT in place of the refusal; the number of that record is its ticket.
+//! Then it sleeps in the kernel: behind others on the file of the nearest ticket before its own, so that one ticket
+//! that ends wakes those directly behind it and nobody else; at the front on the journal and on the deaths of holders.
+//! Every awakening is a reason to look again and nothing more: what is decided, is decided from the journal.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use arbiter::decide::Question;
+use arbiter::evidence::{Evidence, Liveness};
+use arbiter::lease::Standing;
+use arbiter::queue::{self, Waiter};
+use arbiter::region::Region;
+use arbiter::request::Request;
+use arbiter::seq::{LeaseId, Ticket};
+use arbiter::time::{Span, Timestamp};
+use arbiter::verdict::{Dropped, Refusal, Verdict};
+use journal::JournalError;
+use journal::decision::{cancel, records};
+use journal::disk::{Dir, Disk, Durability, Name};
+use journal::history;
+use journal::record::{Cancel, Op, Wait, WhyCancelled};
+use journal::state::State;
+use journal::store::Store;
+
+use super::acquire::{Acquired, Answer, Ask, Tried, answer_again, judge, policy_change};
+use super::read::WaiterView;
+use super::{Decision, LeaseError, Moment, Session, chain_of, moment_of, observe_waiter};
+use crate::machine::{Awaited, Machine, Watch, Woken};
+use crate::mutex::Patience;
+
+/// How the names of the files begin whose end says that a ticket has ended.
+pub(super) const TICKET: &str = "ticket-";
+/// How often the front of the line looks at what nobody tells it of.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often those behind look for each one before them: whether the one at the front is too slow.
+const LOOK_AHEAD: Duration = Duration::from_secs(2);
+/// ... and how often those at the far end do.
+const LOOK_AHEAD_MAX: Duration = Duration::from_secs(30);
+/// How long a wait that is over waits for the mutex before it goes on without.
+const SHORTLY: Duration = Duration::from_secs(1);
+/// How long to wait for somebody who cannot be watched.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What one is about to wait for, to be told once (feature D6).
+#[derive(Clone, Copy, Debug)]
+pub struct Blocked<'a> {
+    /// What stands in the way.
+    pub refusal: &'a Refusal,
+    /// The process of the one in the way, if it is known.
+    pub pid: Option<u32>,
+    /// Since when it is in the way.
+    pub since: Option<Timestamp>,
+    /// The time as the session sees it.
+    pub now: Timestamp,
+}
+
+/// Why a ticket cannot be cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// Nobody waits with it.
+    NotThere,
+    /// Somebody else does.
+    NotYours(Box<Waiter>),
+}
+
+/// Somebody's place in the line.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// None before the WAIT is on record, and after it was lost.
+    ticket: Option<Ticket>,
+    /// What tells this wait from all others: the end of its file's name.
+    wake: String,
+    began: Duration,
+    most: Duration,
+    /// How much of `most` was left when the attempt began.
+    left: Duration,
+}
+
+/// What one who waits waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    awaited: Awaited,
+    most: Duration,
+    pid: Option<u32>,
+    since: Option<Timestamp>,
+}
+
+/// What a look came to.
+enum Look {
+    /// There is something to be written: an attempt has to be made.
+    Act,
+    Waits(Turn),
+}
+
+impl<M: Machine> Session<M> {
+    /// Asks for a lease and, while it is refused, waits in the line, at most for `most`. Before it waits for the first
+    /// time it calls `waits`, once.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]; then nothing was granted.
+    pub fn acquire_waiting(
+        &mut self,
+        ask: &Ask,
+        most: Duration,
+        waits: impl FnOnce(&Blocked<'_>),
+    ) -> Result<Acquired, LeaseError> {
+        if let Some(again) = self.repeated(ask)? {
+            return Ok(again);
+        }
+        if most.is_zero() || ask.dry_run {
+            let answer = self.acquire(ask)?;
+            let timed_out = matches!(answer.verdict, Verdict::Refuse(_)) && !answer.repeated;
+            return Ok(Acquired { timed_out, ..answer });
+        }
+        let wake = self.machine.random().map_err(|source| LeaseError::Chance { source })?;
+        let began = self.machine.uptime();
+        let mut place = Place { ticket: None, wake: format!("{wake:016x}"), began, most, left: most };
+        let answer = self.stand_in_line(ask, &mut place, waits);
+        let why = match &answer {
+            Ok(acquired) if acquired.timed_out => WhyCancelled::Timeout,
+            _ => WhyCancelled::Cancelled,
+        };
+        self.leave(&place, why);
+        answer
+    }
+
+    fn stand_in_line(
+        &mut self,
+        ask: &Ask,
+        place: &mut Place,
+        waits: impl FnOnce(&Blocked<'_>),
+    ) -> Result<Acquired, LeaseError> {
+        let mut waits = Some(waits);
+        let mut last: Option<Acquired> = None;
+        let mut may_act = true;
+        let mut unwatched: Option<Name> = None;
+        loop {
+            // Made before the look: what happens between the look and the wait then wakes too.
+            let mut watch = self.machine.watch();
+            let turn = if may_act || place.ticket.is_none() {
+                place.left = place.most.saturating_sub(self.waited(place.began));
+                match self.attempt(ask, Some(place))? {
+                    Tried::Answered(Acquired {
+                        verdict: Verdict::Refuse(refusal),
+                        seq: None,
+                        repeated: false,
+                        ..
+                    }) if refusal.code.may_pass() => {
+                        // It could not be written down. Perhaps it can be a little later.
+                        last = Some(Acquired::new(Verdict::Refuse(refusal), None));
+                        Turn { awaited: Awaited::default(), most: PAUSE, pid: None, since: None }
+                    }
+                    Tried::Answered(answer) => {
+                        let is_new_grant = matches!(answer.verdict, Verdict::Grant(_)) && !answer.repeated;
+                        if is_new_grant {
+                            place.ticket = None;
+                        }
+                        return Ok(answer);
+                    }
+                    Tried::Waits(refusal, turn, seq) => {
+                        if place.ticket.is_none() {
+                            place.ticket = seq.map(Ticket::from);
+                            last = None;
+                        }
+                        let seq = last.as_ref().and_then(|last| last.seq).or(seq);
+                        last = Some(Acquired::new(Verdict::Refuse(*refusal), seq));
+                        turn
+                    }
+                    Tried::Lost => {
+                        let lost = place.ticket.take();
+                        if let (Some(ticket), Some(last)) = (lost, &last)
+                            && self.was_cancelled(ticket)?
+                        {
+                            return Ok(Acquired { cancelled: true, ..last.clone() });
+                        }
+                        continue;
+                    }
+                }
+            } else {
+                match self.look_ahead(ask, place)? {
+                    Look::Act => {
+                        may_act = true;
+                        continue;
+                    }
+                    Look::Waits(turn) => turn,
+                }
+            };
+            let Some(refused) = &last else { continue };
+            if let (Some(waits), Verdict::Refuse(refusal)) = (waits.take(), &refused.verdict) {
+                let Turn { pid, since, .. } = turn;
+                waits(&Blocked { refusal, pid, since, now: self.now() });
+            }
+            let left = place.most.saturating_sub(self.waited(place.began));
+            if self.machine.interrupted() {
+                return Ok(Acquired { cancelled: true, ..refused.clone() });
+            }
+            if left.is_zero() {
+                return Ok(Acquired { timed_out: true, ..refused.clone() });
+            }
+            let woken = watch.wait(&turn.awaited, turn.most.min(left));
+            // The nearest ticket has ended, or seems so: that is worth the mutex at once. A change of the journal is
+            // looked at first, since most are nobody's concern here.
+            may_act = turn.awaited.file.is_some() && woken != Woken::Time;
+            if woken == Woken::NoFile
+                && unwatched.replace(turn.awaited.file.unwrap_or_else(no_file)) == unwatched
+            {
+                self.machine.pause(PAUSE.min(left));
+                may_act = false;
+            }
+        }
+    }
+
+    /// Looks without the mutex whether there is anything to do.
+    fn look_ahead(&mut self, ask: &Ask, place: &Place) -> Result<Look, LeaseError> {
+        let mut store = self.reading();
+        store.load()?;
+        let moment = moment_of(&store, self.now())?;
+        if answer_again(ask, moment.state)?.is_some() {
+            return Ok(Look::Act);
+        }
+        match place.consider(&self.machine, ask, &self.own, &moment) {
+            Some(Considered {
+                verdict: Verdict::Refuse(_),
+                fallen,
+                is_news: false,
+                turn: Some(turn),
+                ..
+            }) if fallen.is_empty() => Ok(Look::Waits(turn)),
+            _ => Ok(Look::Act),
+        }
+    }
+
+    /// Ends the wait, if it has not ended with a grant or otherwise.
+    fn leave(&mut self, place: &Place, why: WhyCancelled) {
+        if let Some(ticket) = place.ticket {
+            let by = self.owner.clone();
+            let machine = self.machine.clone();
+            // Whoever has waited in vain is not kept waiting for the mutex: a ticket falls by itself.
+            let patience = self.patience;
+            self.patience =
+                Patience { ttl: patience.ttl.min(SHORTLY), budget: patience.budget.min(2 * SHORTLY) };
+            let ended = self.transact(|moment| {
+                let Some(waiter) = moment.state.waiters.get(ticket) else { return Ok(Decision::Answer(())) };
+                Ok(Decision::WriteUnsynced(vec![ended_by(waiter, why, &by, &machine)], ()))
+            });
+            self.patience = patience;
+            if let Err(error) = ended {
+                let text = format!(
+                    "ticket {ticket} could not be cancelled and falls by itself: {}",
+                    chain_of(&error)
+                );
+                self.warnings.push(text);
+            }
+        }
+        // Those behind wake from it. What cannot be removed now is swept by whoever seals.
+        let _swept_later = self.disk.remove(&ticket_file(&place.wake));
+    }
+
+    /// Whether the ticket ended because somebody wanted that, and not because it seemed to be dead or too slow.
+    fn was_cancelled(&self, ticket: Ticket) -> Result<bool, LeaseError> {
+        let mut cancelled = false;
+        history::walk_back(&self.disk, ticket, |record| match &record.op {
+            Op::Cancel(end) if end.ticket == ticket => {
+                cancelled = end.why.fallen().is_none();
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })?;
+        Ok(cancelled)
+    }
+
+    /// Ends the wait of somebody's own ticket.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]. [`Unlisted`] is an answer.
+    pub fn cancel(&mut self, ticket: Ticket) -> Result<Result<Waiter, Unlisted>, LeaseError> {
+        if !self.store.has_begun()? {
+            return Ok(Err(Unlisted::NotThere));
+        }
+        let by = self.owner.clone();
+        let machine = self.machine.clone();
+        let done = self.transact(|moment| {
+            let Some(waiter) = moment.state.waiters.get(ticket) else {
+                return Ok(Decision::Answer(Err(Unlisted::NotThere)));
+            };
+            if waiter.request.owner != by {
+                return Ok(Decision::Answer(Err(Unlisted::NotYours(Box::new(waiter.clone())))));
+            }
+            let end = ended_by(waiter, WhyCancelled::Cancelled, &by, &machine);
+            // Somebody is told that it has ended.
+            Ok(Decision::Write(vec![end], Ok(waiter.clone())))
+        })?;
+        if let Ok(waiter) = &done.answer {
+            let _swept_later = self.disk.remove(&ticket_file(&waiter.wake));
+        }
+        Ok(done.answer)
+    }
+
+    /// Those who wait, as `state` has them, each with what it waits for.
+    pub(super) fn view_waiters(&self, state: &State) -> Vec<WaiterView> {
+        let mut evidence = Evidence::at(self.machine.clock().reading());
+        let State { live, waiters, policy, .. } = state;
+        evidence.tickets = waiters.iter().map(|waiter| observe_waiter(&self.machine, waiter)).collect();
+        evidence.observed = live.iter().map(|lease| super::observe(&self.machine, lease, policy)).collect();
+        let view = |waiter: &Waiter| {
+            let request = Request { ticket: Some(waiter.ticket), ..waiter.request.clone() };
+            let question =
+                Question { request: &request, live, waiters, policy, evidence: &evidence, now: self.now() };
+            let (leases, ticket) = queue::kept_back_by(waiter, question);
+            WaiterView {
+                waiter: waiter.clone(),
+                alive: evidence.waits(waiter.ticket),
+                position: 1 + queue::place(question),
+                leases: leases.into_iter().filter_map(|id| live.get(id).cloned()).collect(),
+                behind: ticket.and_then(|ticket| waiters.get(ticket).cloned()),
+            }
+        };
+        waiters.iter().map(view).collect()
+    }
+}
+
+/// Where the kernel is to look for the end of a ticket.
+fn ticket_file(wake: &str) -> Name {
+    Name::new(Dir::Top, format!("{TICKET}{wake}"))
+}
+
+fn no_file() -> Name {
+    ticket_file("")
+}
+
+fn ended_by<M: Machine>(
+    waiter: &Waiter,
+    why: WhyCancelled,
+    by: &arbiter::name::OwnerName,
+    machine: &M,
+) -> Op {
+    Op::Cancel(Box::new(Cancel {
+        lane: waiter.request.lane_name(),
+        owner: waiter.request.owner.clone(),
+        ticket: waiter.ticket,
+        why,
+        by: by.clone(),
+        clock: machine.clock().reading(),
+        observed: None,
+    }))
+}
+
+/// The files of the tickets that these records end.
+pub(super) fn files_of_ended(ops: &[Op], state: &State) -> Vec<Name> {
+    let ended = ops.iter().filter_map(|op| match op {
+        Op::Cancel(body) => Some(body.ticket),
+        _ => None,
+    });
+    ended.filter_map(|ticket| state.waiters.get(ticket)).map(|waiter| ticket_file(&waiter.wake)).collect()
+}
+
+/// A decision from a place in the line.
+struct Considered {
+    verdict: Verdict,
+    evidence: Evidence,
+    /// The tickets before it that no longer stand.
+    fallen: Vec<Dropped>,
+    /// Whether nobody has said yet that the one at the front could go.
+    is_news: bool,
+    /// What to wait for, if it is refused.
+    turn: Option<Turn>,
+}
+
+impl Place {
+    /// What the one in this place is told now; `None` when the place is lost.
+    fn consider<M: Machine>(&self, machine: &M, ask: &Ask, own: &Region, moment: &Moment<'_>) -> Option<Considered> {
+        let State { live, waiters, .. } = moment.state;
+        if self.ticket.is_some_and(|ticket| waiters.get(ticket).is_none()) {
+            return None;
+        }
+        let request = self.request(ask);
+        let (verdict, evidence) = judge(machine, ask, own, &request, moment);
+        let question = Question {
+            request: &request,
+            live,
+            waiters,
+            policy: &ask.policy,
+            evidence: &evidence,
+            now: moment.now,
+        };
+        let refusal = match &verdict {
+            Verdict::Refuse(refusal) => Some(refusal),
+            Verdict::Grant(_) => None,
+        };
+        let fallen = refusal.map_or_else(Vec::new, |_| queue::fallen_before(question));
+        let free =
+            refusal.and_then(|refusal| refusal.behind.as_ref()?.free).and_then(|free| waiters.get(free));
+        let is_news = free.is_some_and(|front| front.seen_free.is_none());
+        let turn = refusal.map(|refusal| turn(refusal, question));
+        Some(Considered { verdict, evidence, fallen, is_news, turn })
+    }
+
+    fn request(&self, ask: &Ask) -> Request {
+        Request { waits: true, ticket: self.ticket, ..ask.request.clone() }
+    }
+
+    /// What is written down from this place.
+    pub(super) fn decide<M: Machine>(
+        &self,
+        machine: &M,
+        ask: &Ask,
+        own: &Region,
+        moment: &Moment<'_>,
+    ) -> Result<Decision<Answer>, LeaseError> {
+        let State { live, waiters, .. } = moment.state;
+        let Some(considered) = self.consider(machine, ask, own, moment) else {
+            return Ok(Decision::Answer(Answer::Lost));
+        };
+        let Considered { verdict, evidence, fallen, is_news, turn } = considered;
+        let request = self.request(ask);
+        let mut ops = policy_change(ask, moment);
+        let (Verdict::Refuse(refusal), Some(turn)) = (&verdict, turn) else {
+            ops.extend(records(&verdict, &request, evidence, live));
+            return Ok(Decision::Write(ops, Answer::New(verdict)));
+        };
+        if !refusal.code.may_pass() {
+            let place = self.ticket.and_then(|ticket| waiters.get(ticket));
+            ops.extend(place.map(|place| ended_by(place, WhyCancelled::Refused, &request.owner, machine)));
+            ops.extend(records(&verdict, &request, evidence, live));
+            return Ok(Decision::Write(ops, Answer::New(verdict)));
+        }
+        let cancels: Vec<Op> = fallen.iter().map(|gone| cancel(gone, &request.owner, &evidence)).collect();
+        let waits = Answer::Waits(Box::new(refusal.clone()), turn);
+        if self.ticket.is_none() {
+            self.make_file(&machine.disk())?;
+            ops.extend(cancels);
+            ops.push(Op::Wait(Box::new(Wait {
+                lane: refusal.lane.clone(),
+                owner: request.owner.clone(),
+                budget: self.budget(),
+                process: machine.this_process(),
+                wake: self.wake.clone(),
+                verdict: refusal.clone(),
+                request,
+                evidence,
+            })));
+            return Ok(Decision::WriteUnsynced(ops, waits));
+        }
+        if is_news {
+            ops.extend(cancels);
+            // No answer yet, so not the one to a repeated request.
+            let unnamed = Request { request_id: None, ..request };
+            ops.extend(records(&verdict, &unnamed, evidence, live));
+            return Ok(Decision::WriteUnsynced(ops, waits));
+        }
+        Ok(if cancels.is_empty() { Decision::Answer(waits) } else { Decision::WriteUnsynced(cancels, waits) })
+    }
+
+    /// The file whose end tells those behind that this wait has ended. Made before the ticket is known to anybody.
+    fn make_file<D: Disk>(&self, disk: &D) -> Result<(), JournalError> {
+        disk.publish(
+            &ticket_file(&self.wake),
+            b"somebody waits; see lease-lane waiters\n",
+            Durability::None,
+        )?;
+        Ok(())
+    }
+
+    fn budget(&self) -> Option<Span> {
+        let ms = u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX);
+        (ms < Span::MAX.as_ms()).then(|| Span::from_ms(ms))
+    }
+}
+
+/// What a refused request has to wait for.
+fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
+    let Question { live, policy, evidence, now, .. } = question;
+    if let Some(first) = queue::nearest(question) {
+        let front = refusal.behind.as_ref().and_then(|behind| question.waiters.get(behind.free?));
+        let mut most = LOOK_AHEAD
+            .saturating_mul(u32::try_from(queue::place(question)).unwrap_or(u32::MAX))
+            .min(LOOK_AHEAD_MAX);
+        if let Some(seen) = front.and_then(|front| front.seen_free.as_ref()) {
+            let free_for = evidence.clock.up_ms.saturating_sub(seen.clock.up_ms);
+            most = most.min(until(Waiter::TTL, free_for));
+        }
+        let is_seen = evidence.waits(first.ticket) == Liveness::Yes;
+        return Turn {
+            awaited: Awaited {
+                file: Some(ticket_file(&first.wake)),
+                processes: first.process.iter().filter(|_| is_seen).cloned().collect(),
+            },
+            most,
+            pid: first.process.as_ref().map(|process| process.pid),
+            since: Some(first.since),
+        };
+    }
+    let in_the_way = |id: LeaseId| live.get(id);
+    let held = refusal.conflicts.iter().filter_map(|conflict| in_the_way(conflict.lease));
+    let mut turn = Turn { awaited: Awaited::default(), most: LOOK_AGAIN, pid: None, since: None };
+    for lease in held {
+        let alive = evidence.liveness(lease.lease);
+        if lease.standing(alive, policy.grace_of(lease), now, &evidence.clock) != Standing::Held {
+            continue;
+        }
+        turn.pid = turn.pid.or(lease.processes.first().map(|process| process.pid));
+        turn.since = turn.since.or(Some(lease.acquired_at));
+        if alive == Liveness::Yes {
+            turn.awaited.processes.extend(lease.processes.iter().cloned());
+        } else {
+            let age = lease.age(now, &evidence.clock).as_ms();
+            turn.most = turn.most.min(until(lease.ttl.plus(policy.grace_of(lease)), age));
+        }
+    }
+    turn
+}
+
+/// How long until more than `span` has passed, of which `passed_ms` are over.
+fn until(span: Span, passed_ms: u64) -> Duration {
+    Duration::from_millis(span.as_ms().saturating_sub(passed_ms) + 1)
+}

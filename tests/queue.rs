@@ -1,0 +1,353 @@
+//! The line of those who wait, on the real program: who is served when, who is skipped, and what it costs to stand in it.
+//!
+//! Longer lines: `LEASE_LANE_WAITERS=200 cargo test --test queue crowd -- --nocapture`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod kit;
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use kit::{Answer, DEADLINE, Lab, Sleeper, knob, poll, signal};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Somebody who waits, in a process of its own.
+struct Waiting {
+    owner: String,
+    child: Child,
+    began: Instant,
+}
+
+impl Waiting {
+    fn end(self) -> Answer {
+        kit::wait(self.child, self.began)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it and waits until it is gone; what it said is lost.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn waiters(lab: &Lab) -> Vec<Value> {
+    let listed = lab.json(&["waiters"]).expect(0, "ok");
+    listed["waiters"].as_array().unwrap().clone()
+}
+
+fn owners(waiters: &[Value]) -> Vec<&str> {
+    waiters.iter().map(|waiter| waiter["owner"].as_str().unwrap()).collect()
+}
+
+/// Starts one who waits for what `args` ask, and comes back once it is in the line.
+#[track_caller]
+fn wait_for(lab: &Lab, owner: &str, args: &[&str]) -> Waiting {
+    let began = Instant::now();
+    let child = kit::start(lab.command_as(owner, &[&["acquire"], args].concat()));
+    let waiting = Waiting { owner: owner.to_owned(), child, began };
+    poll("it is in the line", DEADLINE, || owners(&waiters(lab)).contains(&owner).then_some(()));
+    waiting
+}
+
+/// One who waits for `tree` in a lane of its own.
+#[track_caller]
+fn waiter(lab: &Lab, owner: &str, tree: &str) -> Waiting {
+    wait_for(lab, owner, &[&format!("of-{owner}"), "--tree", tree, "--wait", "50s"])
+}
+
+fn release(lab: &Lab, owner: &str, lease: u64) {
+    lab.json_as(owner, &["release", "--lease", &lease.to_string()]).expect(0, "released");
+}
+
+fn lease(granted: &Value) -> u64 {
+    granted["lease"].as_u64().unwrap()
+}
+
+fn ticket_files(lab: &Lab) -> usize {
+    let files = std::fs::read_dir(lab.store()).unwrap();
+    files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("ticket-")).count()
+}
+
+#[track_caller]
+fn assert_nobody_waits(lab: &Lab) {
+    assert_eq!(waiters(lab), [] as [Value; 0]);
+    assert_eq!(ticket_files(lab), 0, "no file of a ticket is left");
+    lab.assert_sound();
+}
+
+#[test]
+fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once() {
+    let lab = Lab::new();
+    let mut held = ("holder".to_owned(), lab.grant("holder", "x", "src"));
+    let mut line: Vec<Waiting> = (0..8).map(|n| waiter(&lab, &format!("w{n}"), "src/deep")).collect();
+    let listed = waiters(&lab);
+    assert_eq!(owners(&listed), ["w0", "w1", "w2", "w3", "w4", "w5", "w6", "w7"]);
+    for (n, waiter) in listed.iter().enumerate() {
+        assert_eq!(waiter["position"], n + 1, "{waiter}");
+        assert_eq!((&waiter["alive"], &waiter["tree"]), (&json!("yes"), &json!(["src/deep"])));
+        let expected = if n == 0 { 1 } else { 2 };
+        assert_eq!(waiter["waits_for"].as_array().unwrap().len(), expected, "{waiter}");
+        assert_eq!(waiter["waits_for"][0]["lease"], held.1);
+    }
+    assert_eq!(lab.json(&["live"]).expect(0, "ok")["waiters"], Value::from(listed));
+    assert_eq!(ticket_files(&lab), 8);
+    lab.grant("else", "other", "docs");
+
+    line.remove(3).kill();
+    let began = Instant::now();
+    for waiting in line {
+        release(&lab, &held.0, held.1);
+        let owner = waiting.owner.clone();
+        let answer = waiting.end();
+        assert!(answer.err.starts_with("Blocking waiting for lane `x` of `holder`"), "{}", answer.err);
+        assert!(answer.err.contains("\nWaited "), "{}", answer.err);
+        held = (owner, lease(&answer.expect(0, "acquire")));
+        let others = waiters(&lab);
+        assert!(others.iter().all(|other| other["owner"].as_str().unwrap() > held.0.as_str()), "in order");
+    }
+    // Far less than it takes to look for somebody whose end nobody tells of.
+    eprintln!("7 hand-overs in {:.3} s", began.elapsed().as_secs_f32());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_nobody_waits(&lab);
+    let cancelled = lab.json(&["tail", "--op", "CANCEL", "-n", "99"]);
+    let cancels: Vec<Value> = cancelled.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(cancels.len(), 1, "{cancels:?}");
+    assert_eq!((&cancels[0]["owner"], &cancels[0]["why"]), (&json!("w3"), &json!("dead")));
+    assert_eq!(cancels[0]["observed"]["alive"], "no");
+}
+
+#[test]
+fn who_comes_later_does_not_barge_in_and_who_wants_something_else_passes() {
+    let lab = Lab::new();
+    let held = lab.grant("holder", "x", "src");
+    let first = waiter(&lab, "first", "src");
+    signal(first.pid(), Signal::STOP);
+    release(&lab, "holder", held);
+    for (tree, lane) in [("src/a", "y"), ("web", "of-first")] {
+        let refused = lab.json_as("late", &["acquire", lane, "--tree", tree]).expect(1, "refuse");
+        assert_eq!((&refused["code"], &refused["conflicts"]), (&json!("QUEUED_BEHIND"), &json!([])));
+        assert_eq!(refused["behind"]["owner"], "first");
+        assert_eq!(refused["behind"]["ticket"], waiters(&lab)[0]["ticket"]);
+        assert!(refused["hint"].as_str().unwrap().ends_with("--wait 5m"), "{refused}");
+    }
+    lab.grant("else", "z", "docs");
+    signal(first.pid(), Signal::CONT);
+    first.end().expect(0, "acquire");
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn readers_stand_behind_a_writer_that_waits_and_are_let_in_together() {
+    let lab = Lab::new();
+    let args = |lane: &'static str| ["acquire", lane, "--read", "src", "--wait", "50s"];
+    let reading = lease(&lab.json_as("r0", &args("r0")).expect(0, "acquire"));
+    let writer = waiter(&lab, "writer", "src");
+    let (one, two) = (wait_for(&lab, "r1", &args("r1")[1..]), wait_for(&lab, "r2", &args("r2")[1..]));
+    release(&lab, "r0", reading);
+    let written = lease(&writer.end().expect(0, "acquire"));
+    assert_eq!(owners(&waiters(&lab)), ["r1", "r2"], "nobody reads before it is written");
+    release(&lab, "writer", written);
+    one.end().expect(0, "acquire");
+    two.end().expect(0, "acquire");
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn a_stopped_one_delays_those_behind_it_by_its_ttl_at_most_and_then_starts_anew() {
+    let lab = Lab::new();
+    let held = lab.grant("holder", "x", "src");
+    let stopped = waiter(&lab, "stopped", "src");
+    let second = waiter(&lab, "second", "src");
+    let third = waiter(&lab, "third", "src");
+    signal(stopped.pid(), Signal::STOP);
+    let began = Instant::now();
+    release(&lab, "holder", held);
+    let lease_of_second = lease(&second.end().expect(0, "acquire"));
+    let waited = began.elapsed();
+    eprintln!("a stopped one in front cost {:.1} s", waited.as_secs_f32());
+    assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
+    signal(stopped.pid(), Signal::CONT);
+    poll("it takes a new place", DEADLINE, || (owners(&waiters(&lab)) == ["third", "stopped"]).then_some(()));
+    release(&lab, "second", lease_of_second);
+    let lease_of_third = lease(&third.end().expect(0, "acquire"));
+    release(&lab, "third", lease_of_third);
+    stopped.end().expect(0, "acquire");
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn a_wait_that_takes_too_long_ends_with_124_and_leaves_nothing() {
+    let lab = Lab::new();
+    lab.grant("holder", "x", "src");
+    let waits = |time: &'static str| lab.json_as("w", &["acquire", "y", "--tree", "src", "--wait", time]);
+    let late = waits("300ms");
+    let told = late.expect(124, "timeout");
+    assert_eq!((&told["code"], &told["journaled"]), (&json!("REGION_CONFLICT"), &json!(true)));
+    assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&late.took), "{:?}", late.took);
+    assert_nobody_waits(&lab);
+    // Zero tries once and stands in no line.
+    let before = told["seq"].as_u64().unwrap() + 1;
+    assert_eq!(waits("0s").expect(124, "timeout")["seq"], before + 1);
+    let ops = lab.json(&["tail", "-n", "3"]).out;
+    let ops: Vec<String> = ops
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["op"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ops, ["WAIT", "CANCEL", "REFUSE"]);
+}
+
+#[test]
+fn the_end_of_a_holder_or_of_its_time_is_noticed_without_a_record() {
+    let lab = Lab::new();
+    let mut holder = Sleeper::new();
+    let bound = ["acquire", "x", "--tree", "src", "--bind", &holder.pid()];
+    lab.json_as("holder", &bound).expect(0, "acquire");
+    lab.json_as("short", &["acquire", "y", "--tree", "web", "--ttl", "500ms"]).expect(0, "acquire");
+    let (one, two) = (waiter(&lab, "one", "src"), waiter(&lab, "two", "web"));
+    assert_eq!(two.end().expect(0, "acquire")["evicted"][0]["why"], "expired");
+    let began = Instant::now();
+    holder.kill_without_reaping();
+    assert_eq!(one.end().expect(0, "acquire")["evicted"][0]["why"], "dead");
+    assert!(began.elapsed() < Duration::from_secs(4), "before the next look: {:?}", began.elapsed());
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn a_deadlock_is_refused_at_once_and_the_others_go_on() {
+    for n in [2, 5] {
+        let lab = Lab::new();
+        let name = |i: usize| format!("o{}", i % n);
+        let room = |i: usize| format!("room{}", i % n);
+        let leases: Vec<u64> = (0..n).map(|i| lab.grant(&name(i), &format!("lane{i}"), &room(i))).collect();
+        let line: Vec<Waiting> = (1..n).map(|i| waiter(&lab, &name(i), &room(i + 1))).collect();
+        let closes = lab.json_as("o0", &["acquire", "last", "--tree", &room(1), "--wait", "50s"]);
+        let refused = closes.expect(1, "refuse");
+        assert!(closes.took < Duration::from_secs(20), "{:?}", closes.took);
+        let mut words = format!("it would wait for ever: `o0` waits for lease {} of `o1`", leases[1]);
+        for i in 2..=n {
+            words.push_str(&format!(", who waits for lease {} of `{}`", leases[i % n], name(i)));
+        }
+        assert_eq!((&refused["code"], &refused["reason"]), (&json!("DEADLOCK"), &json!(words)));
+        assert_eq!(waiters(&lab).len(), n - 1, "the others wait on");
+        release(&lab, "o0", leases[0]);
+        for waiting in line.into_iter().rev() {
+            let owner = waiting.owner.clone();
+            waiting.end().expect(0, "acquire");
+            let own: usize = owner[1..].parse().unwrap();
+            release(&lab, &owner, leases[own]);
+        }
+        assert_nobody_waits(&lab);
+    }
+}
+
+#[test]
+fn an_interrupted_wait_is_taken_off_the_line() {
+    let lab = Lab::new();
+    lab.grant("holder", "x", "src");
+    for (sent, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let waiting = waiter(&lab, "w", "src");
+        let began = Instant::now();
+        signal(waiting.pid(), sent);
+        let told = waiting.end().expect(code, "cancelled");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert_eq!(told["code"], "REGION_CONFLICT");
+        assert_nobody_waits(&lab);
+    }
+}
+
+#[test]
+fn a_ticket_is_cancelled_by_its_owner_and_by_nobody_else() {
+    let lab = Lab::new();
+    lab.grant("holder", "x", "src");
+    let waiting = waiter(&lab, "w", "src");
+    let ticket = waiters(&lab)[0]["ticket"].to_string();
+    let told = lab.json_as("thief", &["cancel", &ticket]).expect(3, "not_yours");
+    assert_eq!(told["owner"], "w");
+    lab.json_as("w", &["cancel", "1"]).expect(1, "not_held");
+    lab.json_as("w", &["cancel", "0"]).expect(2, "error");
+    let began = Instant::now();
+    let told = lab.json_as("w", &["cancel", &ticket]).expect(0, "cancelled");
+    assert_eq!((told["ticket"].to_string(), &told["lane"]), (ticket.clone(), &json!("of-w")));
+    waiting.end().expect(1, "cancelled");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    lab.json_as("w", &["cancel", &ticket]).expect(1, "not_held");
+    assert_nobody_waits(&lab);
+    let nowhere = Lab::new();
+    nowhere.json(&["cancel", "7"]).expect(1, "not_held");
+    assert_eq!(nowhere.json(&["waiters"]).expect(0, "ok")["waiters"], json!([]));
+}
+
+#[test]
+fn a_line_outlives_compactions_and_the_files_of_the_dead_are_swept() {
+    let lab = Lab::new();
+    let held = lab.grant("holder", "x", "src");
+    let (first, dead) = (waiter(&lab, "first", "src"), waiter(&lab, "dead", "src"));
+    dead.kill();
+    std::fs::write(lab.store().join("ticket-00000000deadbeef"), "").unwrap();
+    for _ in 0..2 {
+        lab.json(&["compact", "--keep", "none"]).expect(0, "ok");
+    }
+    assert_eq!(owners(&waiters(&lab)), ["first", "dead"]);
+    assert_eq!(ticket_files(&lab), 2, "the stray is swept, those in the line are not");
+    release(&lab, "holder", held);
+    let own = lease(&first.end().expect(0, "acquire"));
+    release(&lab, "first", own);
+    lab.grant("late", "x", "src");
+    assert_nobody_waits(&lab);
+}
+
+/// CPU time of a process so far, in clock ticks.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_crowd_in_one_line_is_served_in_order_and_sleeps_meanwhile() {
+    let n = usize::try_from(knob("LEASE_LANE_WAITERS", 24)).unwrap();
+    let lab = Lab::new();
+    let mut held = ("holder".to_owned(), lab.grant("holder", "x", "src"));
+    let began = Instant::now();
+    let mut crowd: BTreeMap<String, Waiting> = BTreeMap::new();
+    for i in 0..n {
+        let owner = format!("w{i:03}");
+        let args = ["acquire", &format!("of-{owner}"), "--tree", "src", "--wait"];
+        let child = kit::start(lab.command_as(&owner, &args));
+        crowd.insert(owner.clone(), Waiting { owner, child, began: Instant::now() });
+    }
+    let line = poll("all are in the line", DEADLINE, || {
+        let line = waiters(&lab);
+        (line.len() == n).then_some(line)
+    });
+    eprintln!("{n} stand in the line after {:.2} s", began.elapsed().as_secs_f32());
+    let ticks =
+        |crowd: &BTreeMap<String, Waiting>| crowd.values().map(|one| cpu_ticks(one.pid())).sum::<u64>();
+    let (before, idle) = (ticks(&crowd), Instant::now());
+    // Nothing happens for a while: that is what is measured.
+    std::thread::sleep(Duration::from_secs(2));
+    let used = Duration::from_millis(10 * (ticks(&crowd) - before));
+    let share = used.as_secs_f64() / idle.elapsed().as_secs_f64();
+    eprintln!("{n} that wait use {:.2} % of a core together", 100.0 * share);
+    assert!(share < 0.25, "{n} sleepers used {used:?} in {:?}", idle.elapsed());
+
+    let mut hand_overs = Vec::new();
+    for next in line {
+        let owner = next["owner"].as_str().unwrap();
+        let began = Instant::now();
+        release(&lab, &held.0, held.1);
+        let granted = crowd.remove(owner).unwrap().end().expect(0, "acquire");
+        hand_overs.push(began.elapsed());
+        held = (owner.to_owned(), lease(&granted));
+    }
+    hand_overs.sort_unstable();
+    eprintln!("release to answer: p50 {:?}, worst {:?}", hand_overs[n / 2], hand_overs[n - 1]);
+    assert_nobody_waits(&lab);
+}
