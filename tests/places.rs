@@ -188,8 +188,8 @@ fn a_disk_that_dies_under_a_waiter_ends_the_wait_and_has_lost_nothing_when_it_is
     let pid = shell.run(
         "\"$BIN\" --store \"$STORE\" --json --owner waiter acquire w --tree src/x --wait 50s >waiter 2>/dev/null </dev/null & echo $!",
     );
-    poll("the waiter's refusal is on record", DEADLINE, || {
-        let seen = shell.run("LEASE_LANE_OWNER=o \"$BIN\" --store \"$STORE\" tail --op REFUSE");
+    poll("the waiter is in the line", DEADLINE, || {
+        let seen = shell.run("LEASE_LANE_OWNER=o \"$BIN\" --store \"$STORE\" tail --op WAIT");
         seen.contains("waiter").then_some(())
     });
     shell.run(DIE);

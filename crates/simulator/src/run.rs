@@ -57,6 +57,8 @@ pub struct Tally {
     pub power_cuts: u64,
     /// Runs in which a reader found damage.
     pub damaged: u64,
+    /// Looks at which somebody stood in the line.
+    pub lines: u64,
     /// Decisions made again in the end.
     pub decided_again: u64,
 }
@@ -72,6 +74,7 @@ impl Tally {
         self.faults += other.faults;
         self.power_cuts += other.power_cuts;
         self.damaged += other.damaged;
+        self.lines += other.lines;
         self.decided_again += other.decided_again;
     }
 }
@@ -230,6 +233,7 @@ impl Run {
 
     /// Compares the journal with the truth.
     fn look(&mut self) -> Result<(), Broken> {
+        self.tally.lines += u64::from(self.truth.somebody_waits());
         if self.truth.look(&self.world)? == Seen::Damaged && !self.damaged {
             self.damaged = true;
             self.tally.damaged += 1;
@@ -496,7 +500,10 @@ impl Run {
             with_leases: Vec::new(),
             dry_run: false,
         };
-        let wait = self.rng.one_in(5).then(|| Duration::from_millis(100 + self.rng.below(2_000) as u64));
+        let wait = self.rng.one_in(self.weather.waits).then(|| {
+            let most_ms = if self.rng.one_in(4) { 90_000 } else { 2_000 };
+            Duration::from_millis(100 + self.rng.below(most_ms) as u64)
+        });
         self.start(branch, Job::Acquire(tag, Box::new(request), claim), Errand::Acquire(Box::new(ask), wait));
     }
 

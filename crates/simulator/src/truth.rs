@@ -1,24 +1,26 @@
-//! What every simulated process was told, and whether it is true: the promises S1, S2, S3 and S5 as one check.
+//! What every simulated process was told, and whether it is true: the promises S1, S2, S3, S5 and L2 as one check.
 //!
 //! The truth is kept apart from the code that is tested: grants are what processes *reported*, held until their
 //! holder asks to let go of them or somebody may take them away, by the simulator's own knowledge of clocks and
 //! deaths. The journal is read by the shipped reader, and what it says is compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arbiter::evidence::ProcessIdentity;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
+use arbiter::queue::Waiter;
 use arbiter::region::Region;
 use arbiter::request::Request;
-use arbiter::seq::LeaseId;
+use arbiter::seq::{LeaseId, Ticket};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
 use journal::JournalError;
 use journal::disk::Access;
 use journal::history::{self, Redecider};
 use journal::repair::REPAIR_OWNER;
+use journal::state::State;
 use journal::store::{FileStore, Store};
 use lease::mutex::MutexError;
 use lease::session::{Acquired, LeaseError, View};
@@ -127,6 +129,27 @@ pub struct Truth {
     /// Whether anything happened after which the journal may say that it is damaged.
     may_be_damaged: bool,
     looked_at: Option<u64>,
+    line: Line,
+}
+
+/// The line as it was at the last look, and the leases beside it.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    waits: BTreeMap<Ticket, Waits>,
+    leases: BTreeSet<LeaseId>,
+}
+
+/// One who stands in the line.
+#[derive(Clone, Debug)]
+struct Waits {
+    tag: Tag,
+    lane: LaneName,
+    claim: Claim,
+    process: Option<ProcessIdentity>,
+    since: Moment,
+    budget: Option<Span>,
+    /// Since when no lease has kept it back that must stay.
+    free: Option<Moment>,
 }
 
 /// A promise that was broken, in words.
@@ -152,7 +175,13 @@ impl Truth {
             one_namespace,
             may_be_damaged: false,
             looked_at: None,
+            line: Line::default(),
         }
+    }
+
+    /// Whether somebody stood in the line at the last look.
+    pub fn somebody_waits(&self) -> bool {
+        !self.line.waits.is_empty()
     }
 
     /// From now on the journal may be damaged, visibly.
@@ -326,6 +355,7 @@ impl Truth {
         for grant in self.grants.values_mut() {
             grant.absent = false;
         }
+        self.line = Line::default();
     }
 
     /// Whether a repair's hold covers what is missing.
@@ -353,6 +383,9 @@ impl Truth {
             return Ok(Seen::Sound);
         }
         let seen = self.look_at(&world.disk, world)?;
+        if seen == Seen::Sound && !self.may_be_damaged {
+            self.look_at_the_line(world)?;
+        }
         if seen == Seen::Sound {
             self.looked_at = Some(version);
         }
@@ -376,6 +409,64 @@ impl Truth {
             Err(JournalError::Damaged(_)) if self.may_be_damaged => Ok(Seen::Damaged),
             Err(error) => Err(format!("S5: the journal cannot be read although nothing damaged it: {error}")),
         }
+    }
+
+    /// Compares the line with the one before: whoever has a lease since then has overtaken nobody who stands and wants
+    /// the same.
+    fn look_at_the_line(&mut self, world: &World) -> Result<(), Broken> {
+        let mut store = FileStore::new(world.disk.process(), Access::Read);
+        let state = store.load().map_err(|error| format!("S5: it could be read just now: {error}"))?;
+        let empty = State::default();
+        let state = state.unwrap_or(&empty);
+        let now = moment(world);
+        let before = std::mem::take(&mut self.line);
+        for lease in state.live.iter().filter(|lease| !before.leases.contains(&lease.lease)) {
+            let Some((tag, asked)) = tag_of(lease).and_then(|tag| Some((tag, self.asked.get(&tag)?))) else {
+                continue;
+            };
+            let place = before.waits.iter().find(|(_, waits)| waits.tag == tag).map(|(ticket, _)| *ticket);
+            let came_before =
+                before.waits.iter().filter(|(ticket, _)| place.is_none_or(|place| **ticket < place));
+            for (ticket, waits) in came_before {
+                let wants_it = waits.lane.same_as(&lease.lane) || waits.claim.meets(&asked.claim);
+                if wants_it && waits.must_stand(world, &now) {
+                    return Err(format!(
+                        "L2: {lease} went past ticket {ticket} of request {}, which stands",
+                        waits.tag
+                    ));
+                }
+            }
+        }
+        for waiter in state.waiters.iter() {
+            let tag = waiter.request.why.as_ref().and_then(|why| why.as_str().parse().ok());
+            let Some((tag, asked)) = tag.and_then(|tag: Tag| Some((tag, self.asked.get(&tag)?))) else {
+                return Err(format!("S3: nobody waits with {waiter:?}"));
+            };
+            let known = before.waits.get(&waiter.ticket);
+            let mut waits = known.cloned().unwrap_or_else(|| Waits {
+                tag,
+                lane: waiter.request.lane_name(),
+                claim: asked.claim.clone(),
+                process: waiter.process.clone(),
+                since: now.clone(),
+                budget: waiter.budget,
+                free: None,
+            });
+            let stays = |lease: &&Lease| {
+                self.grants.get(&lease.lease).is_some_and(|grant| {
+                    let highest = self.highest_wall_ms;
+                    let meets = waits.lane.same_as(&grant.lane) || waits.claim.meets(&grant.claim);
+                    meets && !grant.evictable && !grant.may_be_taken(world, &now, highest, self.one_namespace)
+                })
+            };
+            waits.free = match state.live.iter().find(stays) {
+                Some(_) => None,
+                None => waits.free.take().or_else(|| Some(now.clone())),
+            };
+            self.line.waits.insert(waiter.ticket, waits);
+        }
+        self.line.leases = state.live.iter().map(|lease| lease.lease).collect();
+        Ok(())
     }
 
     fn compare(&mut self, live: &[Lease], world: &World) -> Result<(), Broken> {
@@ -497,6 +588,18 @@ impl Truth {
             None => Ok(again.decisions),
             Some(difference) => Err(format!("S4: decided again, record {difference:?}")),
         }
+    }
+}
+
+impl Waits {
+    /// Whether nobody may go past it who wants the same: it lives, its time is not over, and it was not seen to be too
+    /// slow for as long as that takes.
+    fn must_stand(&self, world: &World, now: &Moment) -> bool {
+        let age = |then: &Moment| if then.boot == now.boot { now.up_ms - then.up_ms } else { u64::MAX };
+        let lives = self.process.as_ref().is_some_and(|process| world.lives(process));
+        let is_late = self.budget.is_some_and(|budget| age(&self.since) > budget.plus(Waiter::GRACE).as_ms());
+        let is_slow = self.free.as_ref().is_some_and(|free| age(free) > Waiter::TTL.as_ms());
+        lives && !is_late && !is_slow
     }
 }
 

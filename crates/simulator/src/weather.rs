@@ -32,6 +32,8 @@ pub struct Weather {
     pub full: usize,
     /// A bit of the journal flips. At most one does in a run.
     pub rot: usize,
+    /// One request in so many waits in the line.
+    pub waits: usize,
     /// Branches compact and verify more often than they work.
     pub operators: bool,
 }
@@ -57,6 +59,7 @@ impl Weather {
         weather.two_namespaces = rng.one_in(4);
         weather.mutex_ttl_ms = [0, 0, 50, 1_000, 10_000][rng.below(5)];
         weather.operators = rng.one_in(4);
+        weather.waits = [2, 5, 5, 5][rng.below(4)];
         if weather.rot > 0 {
             // Behind a mark that a power cut took, or bytes that a failed sync lost, rot at the very end of the
             // journal proves nothing: docs/safety.md, known limits. Each of them alone is noticed.

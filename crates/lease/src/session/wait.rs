@@ -34,7 +34,7 @@ use crate::mutex::Patience;
 /// How the names of the files begin whose end says that a ticket has ended.
 pub(super) const TICKET: &str = "ticket-";
 /// How often the front of the line looks at what nobody tells it of.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(4);
 /// How often those behind look for each one before them: whether the one at the front is too slow.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
 /// ... and how often those at the far end do.
