@@ -88,6 +88,7 @@ fn wrong_with(place: &Place, history: &[LeaseEvent]) -> Option<String> {
     unexplained(&place.policy, history)
         .or_else(|| numbers_against_time(history))
         .or_else(|| seen_alive_wrongly(history))
+        .or_else(|| behind_nobody(history))
         .or_else(|| against_the_journal(place, history))
         .or_else(|| journal_order_against_time(&place.policy, history))
 }
@@ -147,6 +148,29 @@ fn numbers_against_time(history: &[LeaseEvent]) -> Option<String> {
                     in_words(second)
                 ));
             }
+        }
+    }
+    None
+}
+
+/// Who is told that somebody comes first is told of somebody who waited then, or who died waiting.
+fn behind_nobody(history: &[LeaseEvent]) -> Option<String> {
+    let waited = |owner: &str, event: &LeaseEvent| {
+        history.iter().any(|other| {
+            let Call::Acquire(ask) = &other.call else { return false };
+            let begun = other.from <= event.until.unwrap_or(u64::MAX);
+            let still = other.answer.is_none() || event.from <= other.until.unwrap_or(u64::MAX);
+            ask.waits && ask.owner == owner && begun && still && !std::ptr::eq(other, event)
+        })
+    };
+    for event in history {
+        let Some(answer) = event.answer.as_ref().filter(|answer| answer.json["repeated"] != true) else {
+            continue;
+        };
+        if let Some(owner) = answer.json["behind"]["owner"].as_str()
+            && !waited(owner, event)
+        {
+            return Some(format!("nobody comes before it: {}", in_words(event)));
         }
     }
     None
@@ -228,6 +252,8 @@ fn against_the_journal(place: &Place, history: &[LeaseEvent]) -> Option<String> 
     }
     for record in records.values() {
         let op = match record["op"].as_str().unwrap_or_default() {
+            // Said while it waited: no answer yet.
+            "REFUSE" if !record["request"]["ticket"].is_null() => continue,
             "REFUSE" | "ACQUIRE" => "ACQUIRE",
             op @ ("RELEASE" | "HEARTBEAT") => op,
             _ => continue,
@@ -245,6 +271,8 @@ fn against_the_journal(place: &Place, history: &[LeaseEvent]) -> Option<String> 
 /// The record that an answer wrote.
 fn written(answer: &Answer) -> Option<u64> {
     let is_old = answer.json["repeated"] == true || answer.json.get("leases").is_some();
+    // What it names is where the wait began, and what it says is what was last in the way.
+    let is_old = is_old || answer.json["outcome"] == "timeout";
     answer.json["seq"].as_u64().filter(|_| !is_old)
 }
 

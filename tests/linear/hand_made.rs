@@ -387,6 +387,7 @@ fn random_call(dice: &mut Dice, numbers: &[u64]) -> Call {
             tree: if dice.roll(4) == 0 { Vec::new() } else { vec![tree] },
             read: vec![read],
             bind: (dice.roll(4) == 0).then(|| u32::try_from(numbers.len() / 4).unwrap()),
+            waits: false,
             request_id: (dice.roll(6) == 0).then(|| format!("r{}", dice.roll(4))),
         }),
         8..13 => Call::Release(held),

@@ -60,6 +60,8 @@ pub(crate) struct Ask {
     pub(crate) read: Vec<String>,
     pub(crate) bind: Option<u32>,
     pub(crate) request_id: Option<String>,
+    /// Whether it stands in the line for a while.
+    pub(crate) waits: bool,
 }
 
 /// What a holder names.
@@ -285,7 +287,7 @@ impl Program {
     /// More than one pair where the contract leaves it open.
     pub(crate) fn perform(&self, world: &World, call: &Call, chance: Chance) -> Vec<(Answer, World)> {
         match call {
-            Call::Acquire(ask) => vec![self.acquire(world, ask, chance)],
+            Call::Acquire(ask) => self.acquire_in_turn(world, ask, chance),
             Call::Release(held) => match find(world, held) {
                 Err(misses) => misses.into_iter().map(|miss| (miss, world.clone())).collect(),
                 Ok(id) => {
@@ -315,7 +317,7 @@ impl Program {
             },
             Call::Live => {
                 let leases: Vec<Value> = world.live().map(|id| world.shown(id)).collect();
-                let json = json!({ "outcome": "ok", "leases": leases, "waiters": [] });
+                let json = json!({ "outcome": "ok", "leases": leases });
                 vec![(Answer { code: 0, json }, world.clone())]
             }
             Call::Check { owner, path } => vec![(self.check(world, owner, path), world.clone())],
@@ -345,8 +347,41 @@ impl Program {
         })
     }
 
+    /// Every answer that the line leaves open: it may refuse what the leases would grant, and end a wait. Who stands in
+    /// the line is no part of this world; that there was somebody is looked at elsewhere.
+    fn acquire_in_turn(&self, world: &World, ask: &Ask, chance: Chance) -> Vec<(Answer, World)> {
+        let (answer, next) = self.acquire(world, ask, chance);
+        let is_new = answer.json["repeated"] == false;
+        let may_pass = !matches!(answer.json["code"].as_str(), Some("UNKNOWN_LANE"));
+        if !is_new || !may_pass {
+            return vec![(answer, next)];
+        }
+        let refused = |code: &str, conflicts: &Value| json!({ "outcome": "refuse", "code": code, "conflicts": conflicts, "journaled": true, "repeated": false });
+        let mut told = Vec::new();
+        let mut refusals = vec![];
+        if answer.json["outcome"] == "acquire" {
+            refusals.push(refused("QUEUED_BEHIND", &json!([])));
+            told.push((answer, next));
+        } else if ask.waits {
+            refusals.push(answer.json);
+        } else {
+            told.push((answer, next));
+        }
+        for mut json in refusals {
+            if !ask.waits {
+                told.push((Answer { code: 1, json: json.clone() }, named(world, ask, &json)));
+                continue;
+            }
+            let deadlock = refused("DEADLOCK", &json["conflicts"]);
+            told.push((Answer { code: 1, json: deadlock.clone() }, named(world, ask, &deadlock)));
+            json["outcome"] = json!("timeout");
+            told.push((Answer { code: 124, json }, world.clone()));
+        }
+        told
+    }
+
     fn acquire(&self, world: &World, ask: &Ask, chance: Chance) -> (Answer, World) {
-        let asked = json!([ask.owner, ask.lane, ask.tree, ask.read]);
+        let asked = asked(ask);
         if let Some(before) = ask.request_id.as_ref().and_then(|id| world.answers.get(id)) {
             let (first, for_what) = before;
             if *for_what != asked {
@@ -378,9 +413,7 @@ impl Program {
             };
             next.live.insert(chance.number, Living { grant: Arc::new(granted), beat: chance.now });
         }
-        if let Some(id) = &ask.request_id {
-            Arc::make_mut(&mut next.answers).insert(id.clone(), (json.clone(), asked));
-        }
+        next = named(&next, ask, &json);
         (Answer { code: i32::from(matches!(verdict, Verdict::Refuse(_))), json }, next)
     }
 
@@ -502,12 +535,33 @@ impl Specification for Program {
         if json["repeated"] != true && speaks_of_others(world, json) {
             return Vec::new();
         }
+        // Past whom it went is no part of this world.
+        let mut json = json.clone();
+        if let Some((reason, _)) =
+            json["reason"].as_str().and_then(|reason| reason.split_once("; went past ticket "))
+        {
+            json["reason"] = json!(reason);
+        }
         let possible = self.perform(world, call, chance).into_iter();
         possible
-            .filter(|(said, _)| said.code == answer.code && says(&said.json, json))
+            .filter(|(said, _)| said.code == answer.code && says(&said.json, &json))
             .map(|(_, next)| next)
             .collect()
     }
+}
+
+/// The world in which this is the answer to the request of that name, if it has one.
+fn named(world: &World, ask: &Ask, json: &Value) -> World {
+    let mut next = world.clone();
+    if let Some(id) = &ask.request_id {
+        Arc::make_mut(&mut next.answers).insert(id.clone(), (json.clone(), asked(ask)));
+    }
+    next
+}
+
+/// What makes two requests under one name the same.
+fn asked(ask: &Ask) -> Value {
+    json!([ask.owner, ask.lane, ask.tree, ask.read])
 }
 
 /// The lease that a holder means, or every answer it may get instead.
@@ -630,6 +684,9 @@ impl Call {
                 }
                 ask.read.iter().for_each(|entry| say(&["--read", entry]));
                 ask.request_id.iter().for_each(|id| say(&["--request-id", id]));
+                if ask.waits {
+                    say(&["--wait=120ms"]);
+                }
                 if let Some(pid) = pid {
                     say(&["--bind", &pid.to_string()]);
                 }

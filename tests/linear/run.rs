@@ -210,6 +210,7 @@ impl Client<'_> {
             read: owned(read),
             bind: None,
             request_id: None,
+            waits: false,
         };
         if ask.lane.is_some() && self.dice.roll(8) == 0 {
             // The policy says what is meant, if there is one.
@@ -224,6 +225,7 @@ impl Client<'_> {
             }
             ask.request_id = Some(id);
         }
+        ask.waits = self.dice.roll(5) == 0;
         if self.dice.roll(4) == 0 {
             if self.bound.is_none() {
                 let process = u32::try_from(self.number).unwrap() * 1000 + self.n_bound;
@@ -343,7 +345,7 @@ impl Client<'_> {
 fn answer_of(ended: &kit::Answer) -> Option<Answer> {
     let whole = ended.out.ends_with('\n').then(|| serde_json::from_str::<Value>(&ended.out).ok())?;
     let mut json = whole?;
-    if let Some("acquire" | "refuse") = json["outcome"].as_str()
+    if let Some("acquire" | "refuse" | "timeout") = json["outcome"].as_str()
         && json.get("repeated").is_none()
     {
         json["repeated"] = serde_json::json!(false);
@@ -353,6 +355,7 @@ fn answer_of(ended: &kit::Answer) -> Option<Answer> {
         Some("refuse" | "not_held") => 1,
         Some("not_yours" | "fenced" | "expired") => 3,
         Some("error") => 2,
+        Some("timeout") => 124,
         _ => 0,
     });
     Some(Answer { code, json })

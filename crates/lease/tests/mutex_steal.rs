@@ -9,7 +9,7 @@ use std::time::Duration;
 use arbiter::evidence::{Liveness, ProcessIdentity, ProcessReport};
 use journal::disk::{DiskError, RealDisk};
 use lease::clock::Clock;
-use lease::machine::{FlockQueue, Machine, RealMachine};
+use lease::machine::{FlockQueue, Machine, RealMachine, Wake};
 use lease::mutex::{Holder, MutexError, Patience, enter, read_holder};
 use lease::process;
 
@@ -38,7 +38,7 @@ struct Overtaken<'d> {
 impl<'d> Machine for Overtaken<'d> {
     type Disk = &'d RealDisk;
     type Queue = FlockQueue;
-    type Watch = journal::watch::Watch;
+    type Watch = Wake<'d>;
 
     fn probe(&self, process: &ProcessIdentity) -> ProcessReport {
         let is_dead = process.pid == self.dead;
@@ -81,7 +81,7 @@ impl<'d> Machine for Overtaken<'d> {
         self.real.queue()
     }
 
-    fn watch(&self) -> journal::watch::Watch {
+    fn watch(&self) -> Wake<'d> {
         self.real.watch()
     }
 }

@@ -46,7 +46,6 @@ pub enum Errand {
 
 /// What the process said when it ended.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is handed over in a box")]
 pub enum Outcome {
     /// A verdict, or why there is none.
     Acquired(Result<Acquired, LeaseError>),
