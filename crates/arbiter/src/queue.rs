@@ -454,7 +454,7 @@ impl<'a> From<&'a Claim> for Side<'a> {
 
 /// What a live lease keeps others from by itself. That pools and classes have no room is not the work of one lease.
 fn side_of<'a>(lease: &'a Lease, policy: &'a Policy) -> Side<'a> {
-    let exclusive = policy.lane(&lease.lane).is_some_and(|said| said.exclusive);
+    let exclusive = lease.exclusive || policy.lane(&lease.lane).is_some_and(|said| said.exclusive);
     Side { lane: &lease.lane, tree: &lease.tree, read: &lease.read, exclusive, class: None }
 }
 
