@@ -18,15 +18,25 @@ Options:
   --json        Print one JSON object instead of the table
   --help        Print this
 
-Rows: floor hello flock acquire run acquire-history floor-64 disjoint-64 one-64
+Rows: floor hello flock acquire run acquire-history hand-over floor-64 disjoint-64 one-64
 
 Environment:
   LEASE_LANE_BIN   Measure this binary instead of building one
 ";
 
 /// Every row that can be asked for.
-pub(crate) const ROWS: [&str; 9] =
-    ["floor", "hello", "flock", "acquire", "run", "acquire-history", "floor-64", "disjoint-64", "one-64"];
+pub(crate) const ROWS: [&str; 10] = [
+    "floor",
+    "hello",
+    "flock",
+    "acquire",
+    "run",
+    "acquire-history",
+    "hand-over",
+    "floor-64",
+    "disjoint-64",
+    "one-64",
+];
 
 /// What to do.
 pub(crate) enum Command {

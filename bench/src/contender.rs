@@ -25,6 +25,9 @@ use crate::tools::{self, Tools, Work};
 /// How many processes the contention rows start at once.
 const CROWD: usize = 64;
 
+/// How many stand in the line of the `hand-over` row.
+const LINE: usize = 8;
+
 /// The journal the floor reads is made new when it has grown to this.
 const FLOOR_JOURNAL_BYTES: std::ops::Range<u64> = 16 * 1024..24 * 1024;
 
@@ -59,7 +62,7 @@ pub(crate) fn chosen<'a>(
     let needed_by =
         |names: &[&str]| args.only.is_empty() || args.only.iter().any(|only| names.contains(&only.as_str()));
     let mut chosen: Vec<Box<dyn Contender + 'a>> = Vec::new();
-    if needed_by(&["floor", "hello", "flock", "acquire", "run", "acquire-history"]) {
+    if needed_by(&["floor", "hello", "flock", "acquire", "run", "acquire-history", "hand-over"]) {
         chosen.push(Box::new(Floor { program: &tools.floor, dir: work.sub("floor-dir")?, work }));
     }
     if needed_by(&["hello"]) {
@@ -72,7 +75,7 @@ pub(crate) fn chosen<'a>(
             eprintln!("bench: SKIPPED the row flock: flock(1) is missing");
         }
     }
-    if needed_by(&["acquire", "run", "acquire-history"]) {
+    if needed_by(&["acquire", "run", "acquire-history", "hand-over"]) {
         chosen.push(Box::new(Acquire { work, program: &tools.lease_lane }));
     }
     if needed_by(&["run"]) {
@@ -82,6 +85,9 @@ pub(crate) fn chosen<'a>(
         let lane = lane(work.sub("history")?);
         make_history(&lane, args.history)?;
         chosen.push(Box::new(AcquireHistory { lane }));
+    }
+    if needed_by(&["hand-over"]) {
+        chosen.push(Box::new(HandOver { work, program: &tools.lease_lane }));
     }
     if needed_by(&["floor-64", "disjoint-64", "one-64"]) {
         chosen.push(Box::new(FloorCrowd { program: &tools.floor, dirs: Vec::new(), work }));
@@ -306,6 +312,60 @@ impl Contender for AcquireHistory<'_> {
 
     fn once(&mut self, round: usize) -> Answer<Duration> {
         self.lane.acquire_timed(round)
+    }
+}
+
+/// A line of waiters for one region: from the start of a release to the end of the process that it lets in.
+struct HandOver<'a> {
+    program: &'a Path,
+    work: &'a Work,
+}
+
+impl Contender for HandOver<'_> {
+    fn name(&self) -> &'static str {
+        "hand-over"
+    }
+
+    fn what(&self) -> &'static str {
+        "one of 8 hand-overs along a line: lease-lane release, and the first waiter's answer"
+    }
+
+    fn base(&self) -> &'static str {
+        "acquire"
+    }
+
+    fn every(&self) -> usize {
+        10
+    }
+
+    fn once(&mut self, round: usize) -> Answer<Duration> {
+        let store = self.work.sub(&format!("hand-over-{round}"))?;
+        let lane = LeaseLane { program: self.program, store, work: self.work };
+        lane.prime()?;
+        lane.acquire("held", "src/**")?;
+        let mut line = Vec::new();
+        for n in 0..LINE {
+            line.push(
+                lane.command(["acquire", &format!("next-{n}"), "--tree", "src/**", "--wait", "1m"])?
+                    .spawn()?,
+            );
+            while lane.live()?["waiters"].as_array().map_or(0, Vec::len) <= n {}
+        }
+        self.work.settle()?;
+        let mut time = Duration::ZERO;
+        let mut holder = "held".to_owned();
+        for (n, next) in line.into_iter().enumerate() {
+            let start = Instant::now();
+            lane.release(&holder)?;
+            let code = wait(next)?;
+            time += start.elapsed();
+            if code != Some(0) {
+                return Err(format!("waiter {n} ended with {code:?}{}", said(self.work)).into());
+            }
+            holder = format!("next-{n}");
+        }
+        lane.release(&holder)?;
+        Ok(time / u32::try_from(LINE)?)
     }
 }
 

@@ -173,7 +173,8 @@ impl<M: Machine> Session<M> {
                     Tried::Lost => {
                         let lost = place.ticket.take();
                         if let (Some(ticket), Some(last)) = (lost, &last)
-                            && self.was_cancelled(ticket)?
+                            // Where the history cannot be read, the next attempt says so if it matters.
+                            && self.was_cancelled(ticket).unwrap_or_default()
                         {
                             return Ok(Acquired { cancelled: true, ..last.clone() });
                         }
