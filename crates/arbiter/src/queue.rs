@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Claim, Question, beside_the_queue, claims_of, wait_hint};
 use crate::evidence::{ClockReading, Liveness, ProcessIdentity};
-use crate::lease::{Lease, Standing};
+use crate::lease::{Lease, Standing, age_of};
 use crate::name::LaneName;
 use crate::policy::{ClassName, Policy};
 use crate::region::{Case, Entry, Region};
@@ -94,8 +94,8 @@ impl Waiter {
 
     /// Why the ticket no longer stands; none while it does. Unknown is never dead.
     pub fn fallen(&self, alive: Liveness, now: Timestamp, clock: &ClockReading) -> Option<Fallen> {
-        let waited = || age(self.since, &self.clock, now, clock);
-        let free_for = |seen: &SeenFree| age(seen.at, &seen.clock, now, clock);
+        let waited = || age_of(self.since, Some(&self.clock), now, clock);
+        let free_for = |seen: &SeenFree| age_of(seen.at, Some(&seen.clock), now, clock);
         if self.process.is_some() && alive == Liveness::No {
             Some(Fallen::Dead)
         } else if self.budget.is_some_and(|budget| waited() > budget.plus(Self::GRACE)) {
@@ -105,15 +105,6 @@ impl Waiter {
         } else {
             None
         }
-    }
-}
-
-/// How long ago something was: by the boot-time clock within one boot, else by the wall clock.
-fn age(at: Timestamp, then: &ClockReading, now: Timestamp, clock: &ClockReading) -> Span {
-    if then.boot == clock.boot {
-        Span::from_ms(clock.up_ms.saturating_sub(then.up_ms))
-    } else {
-        now.since(at)
     }
 }
 
@@ -416,9 +407,8 @@ fn fallen(waiter: &Waiter, question: Question<'_>) -> Option<Fallen> {
 
 fn holds(lease: &Lease, question: Question<'_>) -> bool {
     let Question { policy, evidence, now, .. } = question;
-    let standing =
-        lease.standing(evidence.liveness(lease.lease), policy.grace_of(lease), now, &evidence.clock);
-    standing == Standing::Held
+    let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);
+    lease.standing_under(policy, seen, now, &evidence.clock) == Standing::Held
 }
 
 fn any_conflict(ours: &[Claim], theirs: &[Claim], policy: &Policy) -> bool {

@@ -72,6 +72,7 @@ fn lease(id: u64, owner: &str, (tree, read): Wants<'_>) -> Lease {
         clock: Some(clock(0)),
         ttl: Span::from_s(1000),
         processes: Vec::new(),
+        phase: None,
         halted: None,
         run_id: None,
         why: None,

@@ -374,7 +374,13 @@ struct Considered {
 
 impl Place {
     /// What the one in this place is told now; `None` when the place is lost.
-    fn consider<M: Machine>(&self, machine: &M, ask: &Ask, own: &Region, moment: &Moment<'_>) -> Option<Considered> {
+    fn consider<M: Machine>(
+        &self,
+        machine: &M,
+        ask: &Ask,
+        own: &Region,
+        moment: &Moment<'_>,
+    ) -> Option<Considered> {
         let State { live, waiters, .. } = moment.state;
         if self.ticket.is_some_and(|ticket| waiters.get(ticket).is_none()) {
             return None;
@@ -501,16 +507,20 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
     let mut turn = Turn { awaited: Awaited::default(), most: LOOK_AGAIN, pid: None, since: None };
     for lease in held {
         let alive = evidence.liveness(lease.lease);
-        if lease.standing(alive, policy.grace_of(lease), now, &evidence.clock) != Standing::Held {
+        let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);
+        if lease.standing_under(policy, seen, now, &evidence.clock) != Standing::Held {
             continue;
         }
         turn.pid = turn.pid.or(lease.processes.first().map(|process| process.pid));
         turn.since = turn.since.or(Some(lease.acquired_at));
         if alive == Liveness::Yes {
             turn.awaited.processes.extend(lease.processes.iter().cloned());
-        } else {
-            let age = lease.age(now, &evidence.clock).as_ms();
-            turn.most = turn.most.min(until(lease.ttl.plus(policy.grace_of(lease)), age));
+            continue;
+        }
+        // One that is held beyond its time ends in another way.
+        let (most, age) = (lease.ttl.plus(policy.grace_of(lease)), lease.age(now, &evidence.clock));
+        if age <= most {
+            turn.most = turn.most.min(until(most, age.as_ms()));
         }
     }
     turn
