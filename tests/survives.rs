@@ -272,7 +272,7 @@ fn who_waits_hands_no_descriptor_down_and_keeps_nobody_out_while_it_is_stopped()
         let entries = std::fs::read_dir(proc.join("fd")).unwrap();
         entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
     };
-    let refusals = |owner: &str| lab.json_as(owner, &["tail", "--op", "REFUSE"]).out.lines().count();
+    let refusals = |owner: &str| lab.json_as(owner, &["tail", "--op", "WAIT"]).out.lines().count();
     poll("it has been refused and waits", SOON, || {
         (refusals("o2") > 0 && descriptors().iter().any(|fd| is_ours(fd))).then_some(())
     });

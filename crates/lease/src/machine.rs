@@ -66,7 +66,7 @@ pub trait Machine: Clone + Debug {
     /// When the queue's file cannot be opened or made.
     fn queue(&self) -> Result<Self::Queue, DiskError>;
 
-    /// Begins to watch the journal. What happens after this call is not missed by [`Watch::wait`].
+    /// Begins to watch the journal, as [`Watch::listen`] does.
     fn watch(&self) -> Self::Watch;
 
     /// Whether somebody wants the one who waits to stop.
@@ -108,6 +108,13 @@ pub enum Woken {
 
 /// Something that wakes when what a caller waits for may have happened.
 pub trait Watch {
+    /// Watches the journal from now on: what happens after this call is not missed by [`Watch::wait`]. `false`: it was
+    /// watched already.
+    fn listen(&mut self) -> bool;
+
+    /// Watches nothing until told otherwise: what has been waited for has come, or seems to have.
+    fn rest(&mut self);
+
     /// Waits, at most for `most`. May wake without a reason.
     fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken;
 }

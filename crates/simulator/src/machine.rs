@@ -210,7 +210,7 @@ impl<'y> Machine for SimMachine<'y> {
     }
 
     fn watch(&self) -> SimWatch<'y> {
-        SimWatch { me: Rc::clone(&self.me), version: self.me.world.disk.version() }
+        SimWatch { me: Rc::clone(&self.me), version: self.me.world.disk.version(), listens: true }
     }
 }
 
@@ -258,11 +258,33 @@ impl Drop for SimQueue<'_> {
 pub struct SimWatch<'y> {
     me: Rc<Me<'y>>,
     version: u64,
+    listens: bool,
 }
 
 impl Watch for SimWatch<'_> {
-    fn wait(&mut self, _awaited: &Awaited, most: Duration) -> Woken {
+    fn listen(&mut self) -> bool {
+        if self.listens {
+            return false;
+        }
+        self.listens = true;
+        self.version = self.me.world.disk.version();
+        true
+    }
+
+    fn rest(&mut self) {
+        self.listens = false;
+    }
+
+    fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken {
         let disk = &self.me.world.disk;
+        if let Some(file) = &awaited.file {
+            // From here on, as on the real machine: what has ended before is not there.
+            self.listens = false;
+            self.version = disk.version();
+            if disk.bytes(file).is_none() {
+                return Woken::NoFile;
+            }
+        }
         if disk.version() == self.version {
             wait(&self.me, most, None, Some(self.version));
         }

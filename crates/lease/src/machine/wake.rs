@@ -37,7 +37,10 @@ impl Interrupt {
     }
 }
 
-/// Watches the journal from its making on, until it is told to wait for something nearer.
+/// Watches the journal, or the file of a ticket.
+///
+/// One descriptor for the whole wait: closing one costs milliseconds, since the kernel waits for a grace period. Watches
+/// come and go for nothing.
 #[derive(Debug)]
 pub struct Wake<'d> {
     disk: &'d RealDisk,
@@ -48,19 +51,24 @@ pub struct Wake<'d> {
 #[derive(Debug)]
 struct Changes {
     fd: OwnedFd,
-    /// The watch on the journal, as long as it is wanted.
-    journal: Option<i32>,
+    watched: Watched,
+}
+
+/// What is watched, with the kernel's number for the watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Nothing,
+    Journal(i32),
+    File(i32),
 }
 
 impl<'d> Wake<'d> {
     pub(super) fn new(disk: &'d RealDisk, interrupt: Option<&'d Interrupt>) -> Wake<'d> {
-        let watch = || {
-            let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-            let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-            let journal = inotify::add_watch(&fd, disk.path().join(Dir::Journal.as_str()), what).ok();
-            Some(Changes { fd, journal })
-        };
-        Wake { disk, changes: watch(), interrupt }
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
+        let changes = fd.map(|fd| Changes { fd, watched: Watched::Nothing });
+        let mut wake = Wake { disk, changes, interrupt };
+        wake.listen();
+        wake
     }
 }
 
@@ -71,19 +79,48 @@ impl Changes {
         while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|n| n > 0) {}
     }
 
-    /// Watches for the end of one file instead of the journal; `None` when it is not there.
-    fn only(&mut self, disk: &RealDisk, file: &Name) -> Option<()> {
-        if let Some(journal) = self.journal.take() {
-            let _gone_with_the_descriptor = inotify::remove_watch(&self.fd, journal);
+    fn rest(&mut self) {
+        if let Watched::Journal(watch) | Watched::File(watch) = self.watched {
+            let _gone_with_its_file = inotify::remove_watch(&self.fd, watch);
         }
+        self.watched = Watched::Nothing;
         self.drain();
+    }
+
+    fn journal(&mut self, disk: &RealDisk) {
+        let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
+        let watch = inotify::add_watch(&self.fd, disk.path().join(Dir::Journal.as_str()), what);
+        self.watched = watch.map_or(Watched::Nothing, Watched::Journal);
+    }
+
+    /// Watches for the end of one file and nothing else; `None` when it is not there.
+    fn only(&mut self, disk: &RealDisk, file: &Name) -> Option<()> {
+        self.rest();
         // Taking the name away is a change of the file's attributes; its end comes when nobody has it open either.
         let what = WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
-        inotify::add_watch(&self.fd, disk.path().join(&file.file), what).ok().map(|_watch| ())
+        let watch = inotify::add_watch(&self.fd, disk.path().join(&file.file), what).ok()?;
+        self.watched = Watched::File(watch);
+        Some(())
     }
 }
 
 impl Watch for Wake<'_> {
+    fn listen(&mut self) -> bool {
+        let Some(changes) = &mut self.changes else { return false };
+        if matches!(changes.watched, Watched::Journal(_)) {
+            return false;
+        }
+        changes.rest();
+        changes.journal(self.disk);
+        changes.watched != Watched::Nothing
+    }
+
+    fn rest(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.rest();
+        }
+    }
+
     fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken {
         let mut most = most;
         let is_watched = match (&mut self.changes, &awaited.file) {
@@ -93,7 +130,7 @@ impl Watch for Wake<'_> {
                 }
                 true
             }
-            (Some(changes), None) => changes.journal.is_some(),
+            (Some(changes), None) => matches!(changes.watched, Watched::Journal(_)),
             (None, _) => false,
         };
         if !is_watched {
@@ -114,7 +151,11 @@ impl Watch for Wake<'_> {
             tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(most.subsec_nanos()),
         };
-        match poll(&mut ready, Some(&timeout)) {
+        let woken = poll(&mut ready, Some(&timeout));
+        if let Some(changes) = &self.changes {
+            changes.drain();
+        }
+        match woken {
             Ok(0) => Woken::Time,
             Ok(_) | Err(Errno::INTR) => Woken::Perhaps,
             Err(_) => {

@@ -119,12 +119,16 @@ impl<M: Machine> Session<M> {
         let wake = self.machine.random().map_err(|source| LeaseError::Chance { source })?;
         let began = self.machine.uptime();
         let mut place = Place { ticket: None, wake: format!("{wake:016x}"), began, most, left: most };
-        let answer = self.stand_in_line(ask, &mut place, waits);
+        // Made before the first look: what happens between the look and the wait then wakes too.
+        let mut watch = self.machine.watch();
+        let answer = self.stand_in_line(ask, &mut place, &mut watch, waits);
         let why = match &answer {
             Ok(acquired) if acquired.timed_out => WhyCancelled::Timeout,
             _ => WhyCancelled::Cancelled,
         };
         self.leave(&place, why);
+        // Only now: to give it back takes the kernel a while, and those behind shall not wait for it.
+        drop(watch);
         answer
     }
 
@@ -132,6 +136,7 @@ impl<M: Machine> Session<M> {
         &mut self,
         ask: &Ask,
         place: &mut Place,
+        watch: &mut M::Watch,
         waits: impl FnOnce(&Blocked<'_>),
     ) -> Result<Acquired, LeaseError> {
         let mut waits = Some(waits);
@@ -139,8 +144,6 @@ impl<M: Machine> Session<M> {
         let mut may_act = true;
         let mut unwatched: Option<Name> = None;
         loop {
-            // Made before the look: what happens between the look and the wait then wakes too.
-            let mut watch = self.machine.watch();
             let turn = if may_act || place.ticket.is_none() {
                 place.left = place.most.saturating_sub(self.waited(place.began));
                 match self.attempt(ask, Some(place))? {
@@ -184,6 +187,7 @@ impl<M: Machine> Session<M> {
             } else {
                 match self.look_ahead(ask, place)? {
                     Look::Act => {
+                        watch.rest();
                         may_act = true;
                         continue;
                     }
@@ -191,6 +195,11 @@ impl<M: Machine> Session<M> {
                 }
             };
             let Some(refused) = &last else { continue };
+            // At the front the journal has to be watched from before the look that found nothing to do.
+            if turn.awaited.file.is_none() && watch.listen() {
+                may_act = false;
+                continue;
+            }
             if let (Some(waits), Verdict::Refuse(refusal)) = (waits.take(), &refused.verdict) {
                 let Turn { pid, since, .. } = turn;
                 waits(&Blocked { refusal, pid, since, now: self.now() });
