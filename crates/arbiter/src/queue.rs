@@ -467,7 +467,7 @@ fn excludes(one: Side<'_>, other: Side<'_>, case: Case) -> bool {
         || meet(one.read, other.tree, case)
 }
 
-fn pools<'a>(side: Side<'a>) -> impl Iterator<Item = &'a str> {
+fn pools(side: Side<'_>) -> impl Iterator<Item = &str> {
     side.tree.entries().iter().chain(side.read.entries()).filter_map(Entry::pool_name)
 }
 

@@ -15,6 +15,7 @@ use arbiter::seq::{Fence, LeaseId, Ticket};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, RefusalCode, Verdict};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 const BOOT: &str = "boot";
 /// What a request or a lease writes, and what it reads.
@@ -43,7 +44,7 @@ fn request(owner: &str, lane: &str, (tree, read): Wants<'_>) -> Request {
 }
 
 fn process() -> ProcessIdentity {
-    ProcessIdentity { pid: 7, start: 1, boot: BOOT.into(), pidns: 1, host: "h".into() }
+    ProcessIdentity { pid: 7, start: 1, boot: BOOT.into(), pidns: 1, host: "h".into(), role: None }
 }
 
 fn waiter(n: u64, owner: &str, wants: Wants<'_>) -> Waiter {
@@ -72,6 +73,8 @@ fn lease(id: u64, owner: &str, (tree, read): Wants<'_>) -> Lease {
         clock: Some(clock(0)),
         ttl: Span::from_s(1000),
         processes: Vec::new(),
+        parent: None,
+        exclusive: false,
         phase: None,
         halted: None,
         run_id: None,
@@ -459,4 +462,70 @@ proptest! {
             prop_assert_eq!(found, nearest.map(|m| ticket(100 + m as u64)));
         }
     }
+}
+
+// --- with the rules of the policy ---------------------------------------------------------------------------------
+
+fn policy(json: &Value) -> Policy {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+#[test]
+fn what_there_may_be_too_little_of_is_waited_for_in_one_line() {
+    let policy = policy(&json!({
+        "lanes": {
+            "alone": {"exclusive": true},
+            "one": {"tree": ["one/**"], "class": "heavy"},
+            "two": {"tree": ["two/**"], "class": "heavy"},
+            "free": {"tree": ["free/**"]},
+        },
+        "ladder": ["one", "free"],
+        "classes": {"heavy": {"max": 1}},
+        "pools": {"gpu": {"capacity": 2}},
+    }));
+    let bare = |lane: Option<&str>| {
+        let mut request = Request::of(OwnerName::new("asker").unwrap());
+        request.lane = lane.and_then(|lane| LaneName::new(lane).ok());
+        request.waits = true;
+        request
+    };
+    let pool = |lane: &str| request("asker", lane, (&["pool://gpu"], &[]));
+    let waits = |request: Request| {
+        let mut world = world(vec![], vec![]);
+        world.policy = policy.clone();
+        world.waiters.insert(Waiter { request, ..waiter(5, "ann", (&["x"], &[])) });
+        world
+    };
+    // (who waits, who comes, whether the first comes first)
+    let rows = [
+        (bare(Some("alone")), request("asker", "z", (&["anything"], &[])), true),
+        (request("ann", "z", (&["anything"], &[])), bare(Some("alone")), true),
+        (bare(Some("one")), bare(Some("two")), true),
+        (bare(Some("one")), bare(Some("free")), false),
+        (pool("p"), pool("q"), true),
+        (pool("p"), request("asker", "z", (&["anything"], &[])), false),
+        (bare(None), bare(Some("free")), true),
+        (bare(None), request("asker", "z", (&["anything"], &[])), false),
+    ];
+    for (first, comes, is_behind) in rows {
+        let verdict = waits(first.clone()).decide(&comes);
+        let refused =
+            matches!(&verdict, Verdict::Refuse(refusal) if refusal.code == RefusalCode::QueuedBehind);
+        assert_eq!(refused, is_behind, "{first:?} waits, {comes:?} comes: {verdict:?}");
+    }
+}
+
+#[test]
+fn a_full_pool_is_no_deadlock_while_another_may_give_its_share_back() {
+    let mut world = world(
+        vec![
+            lease(1, "bob", (&["pool://gpu"], &[])),
+            lease(2, "cid", (&["pool://gpu"], &[])),
+            lease(3, "ann", (&["a"], &[])),
+        ],
+        vec![waiter(5, "bob", (&["a"], &[]))],
+    );
+    world.policy = policy(&json!({"pools": {"gpu": {"capacity": 2}}}));
+    let refusal = world.refusal(&request("ann", "z", (&["pool://gpu"], &[])));
+    assert_eq!(refusal.code, RefusalCode::PoolFull, "{refusal:?}");
 }

@@ -103,8 +103,14 @@ impl Scene {
     fn decide(&self) -> Verdict {
         let (request, policy, live, evidence) = (self.request(), self.policy(), self.set(), self.evidence());
         let now = Timestamp::parse("2026-11-21T07:00:01Z").unwrap();
-        let verdict =
-            arbitrate(Question { request: &request, live: &live, policy: &policy, evidence: &evidence, now });
+        let verdict = arbitrate(Question {
+            request: &request,
+            live: &live,
+            waiters: &arbiter::queue::NOBODY,
+            policy: &policy,
+            evidence: &evidence,
+            now,
+        });
         // Whoever is in the way or ended is among those worth a look.
         let worth = contenders(&request, &live, &policy);
         let named: Vec<LeaseId> = match &verdict {
@@ -237,8 +243,14 @@ fn a_lane_runs_alone_by_its_grant_or_by_the_policy_of_today() {
     evidence.with_leases.push(far);
     let now = Timestamp::parse("2026-11-21T07:00:01Z").unwrap();
     let live = LiveSet::default();
-    let verdict =
-        arbitrate(Question { request: &request, live: &live, policy: &policy, evidence: &evidence, now });
+    let verdict = arbitrate(Question {
+        request: &request,
+        live: &live,
+        waiters: &arbiter::queue::NOBODY,
+        policy: &policy,
+        evidence: &evidence,
+        now,
+    });
     assert!(matches!(verdict, Verdict::Refuse(Refusal { code: RefusalCode::NeedsIdle, .. })), "{verdict:?}");
 }
 

@@ -26,7 +26,7 @@ use testkit::disk::MemDisk;
 use testkit::rng::Rng;
 
 fn process(n: u64) -> ProcessIdentity {
-    ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into() }
+    ProcessIdentity { pid: 100, start: n, boot: "b0071d".into(), pidns: 1, host: "h1".into(), role: None }
 }
 
 fn question<'a>(state: &'a State, request: &'a Request, evidence: &'a Evidence, n: u64) -> Question<'a> {

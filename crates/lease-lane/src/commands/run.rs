@@ -68,7 +68,7 @@ fn under_lease(
     let owner = ask.request.owner.clone();
     let mut session = context.session(&disk, owner.clone()).resting_on(own);
     let acquired = decide(&mut session, &ask, wait, talk)?;
-    let answer = reply(&acquired);
+    let answer = reply(&acquired, None);
     let (Verdict::Grant(grant), Some(seq)) = (&acquired.verdict, acquired.seq) else {
         drop(held);
         let text = if json { format!("{}\n", answer.json) } else { answer.text };

@@ -9,7 +9,7 @@ use arbiter::lease::Halted;
 use journal::disk::{DiskError, RealDisk};
 
 use super::{Kept, Stop};
-use crate::machine::{Machine, RealMachine};
+use crate::machine::{Awaited, Machine, RealMachine, Watch};
 use crate::session::{Beaten, Miss, Session, Which, chain_of};
 
 /// How many times a lease beats before it would expire.
@@ -101,7 +101,7 @@ impl Keeper {
                 Ok(_) => {}
             }
             let left = Duration::from_millis(next_ms.saturating_sub(clock.up_ms()));
-            watch.wait(left.min(WAIT_MAX));
+            let _looked_at_in_any_case = watch.wait(&Awaited::default(), left.min(WAIT_MAX));
             // Others write too, and each of their records wakes us.
             std::thread::sleep(LOOK_AGAIN.min(left));
         }
