@@ -241,7 +241,7 @@ fn it_waits_for_the_lane_if_told_to() {
     let began = Instant::now();
     let waiting = start(run(&lab, &["--lock", "x", "--wait=1m"], "echo ran"));
     poll("it has asked", DEADLINE, || {
-        lab.json(&["tail", "--op", "REFUSE"]).out.contains("REFUSE").then_some(())
+        lab.json(&["tail", "--op", "WAIT"]).out.contains("WAIT").then_some(())
     });
     lab.json_as("o2", &["release", "--lease", &lease]).expect(0, "released");
     let ran = wait(waiting, began);
