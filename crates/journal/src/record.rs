@@ -112,7 +112,7 @@ pub struct KeptLease {
 
 impl KeptLease {
     /// The names of what is known of a lease: nothing else may stand beside it under such a name.
-    const KNOWN: [&str; 17] = [
+    const KNOWN: [&str; 19] = [
         "lease",
         "fence",
         "lane",
@@ -124,6 +124,8 @@ impl KeptLease {
         "clock",
         "ttl_s",
         "processes",
+        "parent",
+        "exclusive",
         "halted",
         "phase",
         "run_id",
