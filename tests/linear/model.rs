@@ -193,6 +193,7 @@ impl World {
                 processes: grant.bound.map(process).into_iter().collect(),
                 parent: None,
                 exclusive: false,
+                worktree: None,
                 halted: None,
                 phase: None,
                 run_id: None,

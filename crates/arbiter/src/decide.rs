@@ -13,13 +13,14 @@ use alloc::vec::Vec;
 use crate::evidence::Evidence;
 use crate::lease::LiveSet;
 use crate::name::LaneName;
-use crate::policy::{ClassName, Policy};
+use crate::policy::{ClassName, Policy, Worktrees};
 use crate::queue::{self, WaitQueue};
 use crate::region::{Case, Entry, Region};
 use crate::request::Request;
 use crate::seq::LeaseId;
 use crate::time::{Span, Timestamp};
 use crate::verdict::{Conflict, Evicted, Grant, Refusal, Verdict};
+use crate::worktree::WorktreeName;
 
 use meeting::{Hit, Lanes, Surroundings};
 use words::Refused;
@@ -56,6 +57,8 @@ pub struct Claim {
     pub exclusive: bool,
     /// The class of its lane.
     pub class: Option<ClassName>,
+    /// The worktree that its lane and its paths are in, where the policy tells worktrees apart.
+    pub worktree: Option<WorktreeName>,
 }
 
 /// A rule beside those of the arbiter. It can refuse and nothing else.
@@ -167,7 +170,7 @@ pub(crate) fn claims_of(request: &Request, live: &LiveSet, policy: &Policy) -> V
 
 /// What the request would hold; `Err` with the lane when its region is the policy's to say and it does not.
 fn claim_of(request: &Request, live: &LiveSet, policy: &Policy) -> Result<Claim, LaneName> {
-    let lane = lane_of(request, live);
+    let lane = lane_of(request, live, policy);
     if !request.has_region() {
         return policys_claim(&lane, request, policy).ok_or(lane);
     }
@@ -178,21 +181,28 @@ fn claim_of(request: &Request, live: &LiveSet, policy: &Policy) -> Result<Claim,
         read: request.read.clone(),
         exclusive: said.is_some_and(|said| said.exclusive),
         class: said.and_then(|said| said.class.clone()),
+        worktree: worktree_of(request, policy).cloned(),
         lane,
     })
 }
 
 /// The lane that is asked for. One that is named after a pool would be had once, however large the pool is: it gets
 /// the first number that is not taken.
-fn lane_of(request: &Request, live: &LiveSet) -> LaneName {
+fn lane_of(request: &Request, live: &LiveSet, policy: &Policy) -> LaneName {
     let plain = request.lane_name();
     let first = request.tree.entries().iter().chain(request.read.entries()).next();
     if request.lane.is_some() || first.is_none_or(|entry| entry.pool_name().is_none()) {
         return plain;
     }
+    let worktree = worktree_of(request, policy);
     let numbered = (2..=live.len() + 1).map(|n| plain.numbered(n));
-    let free = core::iter::once(plain.clone()).chain(numbered).find(|lane| live.in_lane(lane).is_none());
+    let free = core::iter::once(plain.clone()).chain(numbered).find(|lane| live.has_lane_for(lane, worktree));
     free.unwrap_or(plain)
+}
+
+/// The worktree that the request is about; none where the policy does not tell worktrees apart.
+fn worktree_of<'a>(request: &'a Request, policy: &Policy) -> Option<&'a WorktreeName> {
+    request.worktree.as_ref().filter(|_| policy.worktrees == Worktrees::Separate)
 }
 
 /// What the request would hold in a lane whose region the policy says.
@@ -205,6 +215,7 @@ fn policys_claim(lane: &LaneName, request: &Request, policy: &Policy) -> Option<
         ttl: request.ttl.unwrap_or_else(|| policy.ttl_of(lane)),
         exclusive: said.exclusive,
         class: said.class.clone(),
+        worktree: worktree_of(request, policy).cloned(),
     })
 }
 
@@ -264,6 +275,7 @@ fn grant(claim: &Claim, evicted: &[Hit<'_>], forced: Option<&str>, question: Que
         read: claim.read.clone(),
         auto_picked: false,
         exclusive: claim.exclusive,
+        worktree: claim.worktree.clone(),
         acquired_at,
         ttl: claim.ttl,
         expires_at: last_beat.plus(claim.ttl),

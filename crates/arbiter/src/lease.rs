@@ -16,6 +16,7 @@ use crate::region::Region;
 use crate::request::{Labels, Note, RequestId, RunId};
 use crate::seq::{Fence, LeaseId};
 use crate::time::{Span, Timestamp};
+use crate::worktree::{WorktreeName, are_apart};
 
 /// One grant that has not ended.
 ///
@@ -54,6 +55,9 @@ pub struct Lease {
     /// Whether it was granted to live alone.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub exclusive: bool,
+    /// The worktree that its lane and its paths are in, where it was granted for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<WorktreeName>,
     /// The stop decision recorded against it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
@@ -186,10 +190,13 @@ impl fmt::Display for Lease {
 }
 
 /// The live leases, in order of first acquisition, no two in one lane.
+///
+/// Where worktrees are told apart, a lane is one in each of them; a lease without a worktree has its lane in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveSet {
     by_id: BTreeMap<LeaseId, Lease>,
-    by_lane: BTreeMap<LaneKey, LeaseId>,
+    /// Of one lane either one lease without a worktree, or any number of different worktrees.
+    by_lane: BTreeMap<LaneKey, BTreeMap<Option<WorktreeName>, LeaseId>>,
 }
 
 impl LiveSet {
@@ -198,12 +205,11 @@ impl LiveSet {
     /// # Errors
     ///
     /// The lease itself, unchanged, when it cannot live beside the others.
-    pub fn insert(&mut self, lease: Lease) -> Result<(), alloc::boxed::Box<Lease>> {
-        let lane = lease.lane.key();
-        if self.by_id.contains_key(&lease.lease) || self.by_lane.contains_key(&lane) {
-            return Err(alloc::boxed::Box::new(lease));
+    pub fn insert(&mut self, lease: Lease) -> Result<(), Box<Lease>> {
+        if self.by_id.contains_key(&lease.lease) || !self.has_lane_for(&lease.lane, lease.worktree.as_ref()) {
+            return Err(Box::new(lease));
         }
-        self.by_lane.insert(lane, lease.lease);
+        self.by_lane.entry(lease.lane.key()).or_default().insert(lease.worktree.clone(), lease.lease);
         self.by_id.insert(lease.lease, lease);
         Ok(())
     }
@@ -211,7 +217,13 @@ impl LiveSet {
     /// Takes a lease out.
     pub fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.by_id.remove(&id)?;
-        self.by_lane.remove(&lease.lane.key());
+        let lane = lease.lane.key();
+        if let Some(holders) = self.by_lane.get_mut(&lane) {
+            holders.remove(&lease.worktree);
+            if holders.is_empty() {
+                self.by_lane.remove(&lane);
+            }
+        }
         Some(lease)
     }
 
@@ -220,19 +232,26 @@ impl LiveSet {
         self.by_id.get(&id)
     }
 
-    /// Changes the lease with this number. Its number and its lane stay what they are.
+    /// Changes the lease with this number. Its number, its lane and its worktree stay what they are.
     pub fn update(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> bool {
         let Some(lease) = self.by_id.get_mut(&id) else { return false };
-        let (number, lane) = (lease.lease, lease.lane.clone());
+        let (number, lane, worktree) = (lease.lease, lease.lane.clone(), lease.worktree.clone());
         change(lease);
-        lease.lease = number;
-        lease.lane = lane;
+        (lease.lease, lease.lane, lease.worktree) = (number, lane, worktree);
         true
     }
 
-    /// The lease that holds this lane.
-    pub fn in_lane(&self, lane: &LaneName) -> Option<&Lease> {
-        self.by_lane.get(&lane.key()).and_then(|id| self.by_id.get(id))
+    /// The lease that holds this lane where the caller is: the one without a worktree, or the one of `worktree`.
+    pub fn in_lane(&self, lane: &LaneName, worktree: Option<&WorktreeName>) -> Option<&Lease> {
+        let holders = self.by_lane.get(&lane.key())?;
+        let id = holders.get(&None).or_else(|| holders.get(&worktree.cloned()))?;
+        self.by_id.get(id)
+    }
+
+    /// Whether nobody holds this lane in `worktree`; without one, in any.
+    pub fn has_lane_for(&self, lane: &LaneName, worktree: Option<&WorktreeName>) -> bool {
+        let holders = self.by_lane.get(&lane.key());
+        holders.is_none_or(|holders| holders.keys().all(|holder| are_apart(holder.as_ref(), worktree)))
     }
 
     /// All of them, in order of first acquisition.

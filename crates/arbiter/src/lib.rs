@@ -24,3 +24,4 @@ pub mod seq;
 pub mod text;
 pub mod time;
 pub mod verdict;
+pub mod worktree;

@@ -128,7 +128,7 @@ pub enum Worktrees {
     /// One path.
     #[default]
     Shared,
-    /// Two paths. Named resources and lanes are shared all the same.
+    /// Two paths, and one lane's name is two lanes. All else is shared: named resources, pools, classes, living alone.
     Separate,
 }
 

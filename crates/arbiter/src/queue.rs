@@ -27,6 +27,7 @@ use crate::request::Request;
 use crate::seq::{LeaseId, Ticket};
 use crate::time::{Span, Timestamp};
 use crate::verdict::{Behind, Dropped, Grant, Refusal, RefusalCode, Verdict};
+use crate::worktree::{WorktreeName, are_apart};
 
 pub use deadlock::{Link, Wait, cycle};
 
@@ -433,19 +434,22 @@ struct Side<'a> {
     exclusive: bool,
     /// The class of its lane, of which only so many may live.
     class: Option<&'a ClassName>,
+    /// Where its lane and its paths are, if it is of one worktree alone.
+    worktree: Option<&'a WorktreeName>,
 }
 
 impl<'a> From<&'a Claim> for Side<'a> {
     fn from(claim: &'a Claim) -> Side<'a> {
-        let Claim { lane, tree, read, exclusive, class, .. } = claim;
-        Side { lane, tree, read, exclusive: *exclusive, class: class.as_ref() }
+        let Claim { lane, tree, read, exclusive, class, worktree, .. } = claim;
+        Side { lane, tree, read, exclusive: *exclusive, class: class.as_ref(), worktree: worktree.as_ref() }
     }
 }
 
 /// What a live lease keeps others from by itself. That pools and classes have no room is not the work of one lease.
 fn side_of<'a>(lease: &'a Lease, policy: &'a Policy) -> Side<'a> {
     let exclusive = lease.exclusive || policy.lane(&lease.lane).is_some_and(|said| said.exclusive);
-    Side { lane: &lease.lane, tree: &lease.tree, read: &lease.read, exclusive, class: None }
+    let Lease { lane, tree, read, worktree, .. } = lease;
+    Side { lane, tree, read, exclusive, class: None, worktree: worktree.as_ref() }
 }
 
 /// The one relation of the line: whether one of two claims has to come first. They cannot be held at once, or both want
@@ -457,14 +461,19 @@ fn conflict(one: Side<'_>, other: Side<'_>, case: Case) -> bool {
         || pools(one).any(|pool| pools(other).any(|theirs| theirs == pool))
 }
 
-/// Whether two claims cannot be held at once, however many others there are.
+/// Whether two claims cannot be held at once, however many others there are. In different worktrees only named resources
+/// are common, as to the rules.
 fn excludes(one: Side<'_>, other: Side<'_>, case: Case) -> bool {
+    let are_apart = are_apart(one.worktree, other.worktree);
+    let meet = |ours: &Region, theirs: &Region| {
+        if are_apart { meet(&ours.resources(), &theirs.resources(), case) } else { meet(ours, theirs, case) }
+    };
     one.exclusive
         || other.exclusive
-        || one.lane.same_as(other.lane)
-        || meet(one.tree, other.tree, case)
-        || meet(one.tree, other.read, case)
-        || meet(one.read, other.tree, case)
+        || !are_apart && one.lane.same_as(other.lane)
+        || meet(one.tree, other.tree)
+        || meet(one.tree, other.read)
+        || meet(one.read, other.tree)
 }
 
 fn pools(side: Side<'_>) -> impl Iterator<Item = &str> {

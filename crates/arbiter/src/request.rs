@@ -12,6 +12,7 @@ use crate::region::Region;
 use crate::seq::{LeaseId, Ticket};
 use crate::text::Text;
 use crate::time::{Span, Timestamp};
+use crate::worktree::WorktreeName;
 
 /// A run's name, as the caller made it: 1 to 256 bytes.
 pub type RunId = Text<256>;
@@ -53,6 +54,9 @@ pub struct Request {
     /// The live lease beneath which this one shall be: it and its ancestors are not in the way (feature A14).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<LeaseId>,
+    /// The worktree that its paths are in. Counts where the policy tells worktrees apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<WorktreeName>,
     /// Whether rules that may be overridden shall be: protected paths. A live lease never is.
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     pub force: bool,
@@ -121,6 +125,7 @@ impl Request {
             ttl: None,
             processes: Vec::new(),
             parent: None,
+            worktree: None,
             force: false,
             run_id: None,
             why: None,
@@ -196,6 +201,7 @@ struct RequestForm {
     #[serde(default)]
     processes: Vec<ProcessIdentity>,
     parent: Option<LeaseId>,
+    worktree: Option<WorktreeName>,
     #[serde(default)]
     force: bool,
     run_id: Option<RunId>,
@@ -221,6 +227,7 @@ impl TryFrom<RequestForm> for Request {
             ttl,
             processes,
             parent,
+            worktree,
             force,
             run_id,
             why,
@@ -238,6 +245,7 @@ impl TryFrom<RequestForm> for Request {
             ttl,
             processes,
             parent,
+            worktree,
             force,
             run_id,
             why,

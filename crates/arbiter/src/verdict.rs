@@ -13,6 +13,7 @@ use crate::region::Region;
 use crate::request::{Labels, Note, RunId};
 use crate::seq::{LeaseId, Ticket};
 use crate::time::{Span, Timestamp};
+use crate::worktree::WorktreeName;
 
 /// Yes or no. Its JSON text is what the journal keeps and what a later re-decision must reproduce byte for
 /// byte (features A15, S4).
@@ -43,6 +44,9 @@ pub struct Grant {
     /// Whether it lives alone.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub exclusive: bool,
+    /// The worktree that its paths are in, where the policy tells worktrees apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<WorktreeName>,
     /// Since when.
     pub acquired_at: Timestamp,
     /// How long it lives after a beat.
@@ -207,6 +211,9 @@ pub struct Conflict {
     pub expires_at: Timestamp,
     /// What was seen of its processes.
     pub alive: Liveness,
+    /// The worktree that its paths are in, if it was granted for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<WorktreeName>,
     /// The run it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,

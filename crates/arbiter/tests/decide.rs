@@ -51,6 +51,7 @@ fn lease(id: u64, lane: &str, tree: &[&str], read: &[&str]) -> Lease {
         processes: Vec::new(),
         parent: None,
         exclusive: false,
+        worktree: None,
         halted: None,
         phase: None,
         run_id: None,

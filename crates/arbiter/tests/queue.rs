@@ -75,6 +75,7 @@ fn lease(id: u64, owner: &str, (tree, read): Wants<'_>) -> Lease {
         processes: Vec::new(),
         parent: None,
         exclusive: false,
+        worktree: None,
         phase: None,
         halted: None,
         run_id: None,

@@ -167,6 +167,7 @@ impl Case {
             },
             parent: None,
             exclusive: false,
+            worktree: None,
             halted: None,
             phase: match self.phase {
                 In::None => None,

@@ -18,6 +18,7 @@ use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
+use arbiter::worktree::WorktreeName;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -112,7 +113,7 @@ pub struct KeptLease {
 
 impl KeptLease {
     /// The names of what is known of a lease: nothing else may stand beside it under such a name.
-    const KNOWN: [&str; 19] = [
+    const KNOWN: [&str; 20] = [
         "lease",
         "fence",
         "lane",
@@ -126,6 +127,7 @@ impl KeptLease {
         "processes",
         "parent",
         "exclusive",
+        "worktree",
         "halted",
         "phase",
         "run_id",
@@ -258,6 +260,9 @@ pub struct Ended {
     pub lane: LaneName,
     /// Its last holder.
     pub owner: OwnerName,
+    /// Its worktree, where it was granted for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<WorktreeName>,
     /// How it stood when somebody else ended it; none when it was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evicted: Option<Standing>,

@@ -514,7 +514,7 @@ fn successor(salvage: &mut Salvage, moved: &Name, operator: &Operator) -> Result
 /// may have had any.
 fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timestamp) -> Lease {
     let mut lane = LaneName::new(format!("repair-{root}")).expect("a short name");
-    while state.live.in_lane(&lane).is_some() {
+    while !state.live.has_lane_for(&lane, None) {
         lane = LaneName::new(format!("{}+", lane.as_str())).expect("still a short name");
     }
     Lease {
@@ -531,6 +531,7 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
         processes: Vec::new(),
         parent: None,
         exclusive: false,
+        worktree: None,
         halted: None,
         phase: None,
         run_id: None,

@@ -237,9 +237,9 @@ impl State {
         self.known(id, fence)?;
         if let Some(lease) = self.live.remove(id) {
             self.extra.remove(&id);
-            let Lease { lane, owner, .. } = lease;
+            let Lease { lane, owner, worktree, .. } = lease;
             let mut ended =
-                Ended { lease: id, fence, lane, owner, evicted: None, by: None, forced: None, at };
+                Ended { lease: id, fence, lane, owner, worktree, evicted: None, by: None, forced: None, at };
             how(&mut ended);
             self.ended.push_back(ended);
             if self.ended.len() > ENDED_MAX {
@@ -278,11 +278,16 @@ impl State {
     }
 }
 
-/// What tells one request from another under the same name: who asked for which lane and region. The process
-/// that asks and the time may differ when a request is repeated.
+/// What tells one request from another under the same name: who asked for which lane and region, and in which worktree.
+/// The process that asks and the time may differ when a request is repeated.
 pub fn fingerprint(request: &Request) -> u32 {
     let asked = (&request.owner, &request.lane, &request.tree, &request.read);
-    crc32fast::hash(&serde_json::to_vec(&asked).unwrap_or_default())
+    let asked = match &request.worktree {
+        // As before there were any.
+        None => serde_json::to_vec(&asked),
+        Some(worktree) => serde_json::to_vec(&(asked, worktree)),
+    };
+    crc32fast::hash(&asked.unwrap_or_default())
 }
 
 /// What tells one policy from another at a glance: eight digits.
@@ -308,6 +313,7 @@ fn lease_of(seq: Seq, body: &Acquire) -> Lease {
         processes: request.processes.clone(),
         parent: request.parent,
         exclusive: verdict.exclusive,
+        worktree: verdict.worktree.clone(),
         halted: None,
         phase: None,
         run_id: request.run_id.clone(),
@@ -333,7 +339,7 @@ fn waiter_of(seq: Seq, since: Timestamp, body: &Wait) -> Waiter {
 
 /// Lets the lease that a stop decision concerns show it, if it lives.
 pub(crate) fn halt(live: &mut LiveSet, body: &Halt, at: Timestamp) {
-    let in_lane = || body.lane.as_ref().and_then(|lane| live.in_lane(lane)).map(|lease| lease.lease);
+    let in_lane = || body.lane.as_ref().and_then(|lane| live.in_lane(lane, None)).map(|lease| lease.lease);
     let Some(id) = body.lease.or_else(in_lane) else { return };
     let halted = Halted {
         handle: body.handle.as_str().into(),

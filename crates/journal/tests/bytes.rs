@@ -29,7 +29,7 @@ impl Sample {
         ann.acquire(2, "docs", &["docs/**", "lock://db"]).expect("sound");
         ann.acquire(3, "clash", &["src/api/x"]).expect("sound");
         let state = load(disk.process()).expect("sound");
-        let lease = state.live.in_lane(&common::lane("api")).expect("it lives").clone();
+        let lease = state.live.in_lane(&common::lane("api"), None).expect("it lives").clone();
         ann.write(4, &[common::heartbeat_of(&lease, 4)]).expect("sound");
         ann.write(5, &[common::release_of(&lease)]).expect("sound");
         ann.acquire(6, "web", &["web/**"]).expect("sound");

@@ -17,7 +17,8 @@ fn store() -> MemDisk {
     for n in 1..4 {
         ann.acquire(n, &format!("l{n}"), &[&format!("l{n}/**")]).expect("sound");
     }
-    let given_back = common::load(disk.process()).expect("sound").live.in_lane(&common::lane("l2")).cloned();
+    let given_back =
+        common::load(disk.process()).expect("sound").live.in_lane(&common::lane("l2"), None).cloned();
     ann.write(4, &[release_of(&given_back.expect("it lives"))]).expect("sound");
     ann.store.seal(writing(5)).expect("sound");
     for n in 6..9 {

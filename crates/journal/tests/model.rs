@@ -289,7 +289,7 @@ fn a_record_that_cannot_have_happened_leaves_the_state_as_it_was() {
     let (_, grant) = decide(&state, &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
     let record = |n, op| Record { seq: common::seq(n), ts: time(1), nonce: n, op };
     state.apply(&record(2, grant[0].clone())).expect("legal");
-    let lease = state.live.in_lane(&lane("api")).expect("it lives").clone();
+    let lease = state.live.in_lane(&lane("api"), None).expect("it lives").clone();
     let mut stranger = lease.clone();
     stranger.lease = arbiter::seq::LeaseId::from(common::seq(99));
     let mut wrong_fence = lease.clone();
@@ -336,7 +336,7 @@ fn held_by_ann() -> (State, Lease) {
     asked.processes = vec![process(1)];
     let (_, grant) = decide(&state, &asked, Evidence::at(clock(1)), time(1));
     take(&mut state, 2, grant[0].clone());
-    let lease = state.live.in_lane(&lane("api")).expect("it lives").clone();
+    let lease = state.live.in_lane(&lane("api"), None).expect("it lives").clone();
     (state, lease)
 }
 
@@ -423,7 +423,7 @@ fn a_stop_decision_concerns_what_lives_then_and_outlives_a_checkpoint_and_an_ado
         take(&mut state, 5, release_of(&held));
         let (_, grant) = decide(&state, &request("bob", "api", &["src/**"]), Evidence::at(clock(6)), time(6));
         take(&mut state, 6, grant[0].clone());
-        assert_eq!(state.live.in_lane(&lane("api")).expect("it lives").halted, None);
+        assert_eq!(state.live.in_lane(&lane("api"), None).expect("it lives").halted, None);
     }
 }
 
@@ -452,7 +452,7 @@ fn an_eviction_is_judged_again_by_what_was_seen() {
         let (_, grant) = decide(&state, &asked, Evidence::at(clock(1)), time(1));
         store.append_if(writing(1), &grant).expect("sound");
         let state = store.prepare(writing(at)).expect("sound").clone();
-        let lease = state.live.in_lane(&lane("api")).expect("it lives");
+        let lease = state.live.in_lane(&lane("api"), None).expect("it lives");
         let Op::Scavenge(mut body) = unlock_of(&state, lease, at, alive) else { panic!("an eviction") };
         body.why = why;
         body.forced = forced.then(|| Note::new("so be it").expect("text"));

@@ -48,7 +48,7 @@ fn before() -> Before {
     }
     ann.acquire(8, "refused", &["l5/x"]).expect("sound");
     let state = load(disk.process()).expect("sound");
-    let given_back = state.live.in_lane(&common::lane("l5")).expect("it lives").clone();
+    let given_back = state.live.in_lane(&common::lane("l5"), None).expect("it lives").clone();
     ann.write(9, &[release_of(&given_back)]).expect("sound");
     ann.acquire(10, "l10", &["l10/**"]).expect("sound");
     let mut store = FileStore::new(disk.process(), Access::Read);
@@ -252,8 +252,12 @@ fn a_process_attached_behind_the_damage_is_still_one_of_the_lease() {
     let mut ann = Client::new(disk.process(), "ann");
     ann.acquire(1, "lost", &["lost/**"]).expect("sound");
     ann.acquire(2, "api", &["src/**"]).expect("sound");
-    let held =
-        load(disk.process()).expect("sound").live.in_lane(&common::lane("api")).expect("it lives").clone();
+    let held = load(disk.process())
+        .expect("sound")
+        .live
+        .in_lane(&common::lane("api"), None)
+        .expect("it lives")
+        .clone();
     let host = "h1".into();
     let worker =
         ProcessIdentity { pid: 7, start: 1, boot: "b".into(), pidns: 1, host, role: Some(Role::Worker) };

@@ -29,7 +29,7 @@ fn store() -> MemDisk {
         ann.acquire(n, &format!("l{n}"), &[&format!("l{n}/**")]).expect("sound");
     }
     let state = load(disk.process()).expect("sound");
-    let lease = state.live.in_lane(&common::lane("l2")).expect("it lives").clone();
+    let lease = state.live.in_lane(&common::lane("l2"), None).expect("it lives").clone();
     ann.write(5, &[common::release_of(&lease)]).expect("sound");
     disk.copy()
 }

@@ -480,7 +480,7 @@ impl Whole {
 
     /// Whole records in their place of which one cannot have happened.
     fn impossible(&self) -> Vec<(&'static str, MemDisk)> {
-        let lease = self.state.live.in_lane(&lane("l3")).expect("it lives").clone();
+        let lease = self.state.live.in_lane(&lane("l3"), None).expect("it lives").clone();
         let mut dead = lease.clone();
         dead.lease = LeaseId::from(seq(1));
         let mut stale = lease.clone();

@@ -190,7 +190,7 @@ fn after_a_repair_nobody_has_a_place_and_a_grant_of_a_lost_ticket_is_kept() {
     disk.flip(&name, 8 * (line + 40));
     repair::repair(&disk.process(), &operator(9)).expect("the disk works").expect("it is damaged");
     let state = load(disk.process()).expect("repaired");
-    assert!(state.live.in_lane(&common::lane("of-bob")).is_some(), "what is proven is kept");
+    assert!(state.live.in_lane(&common::lane("of-bob"), None).is_some(), "what is proven is kept");
     assert!(state.waiters.is_empty());
 }
 

@@ -26,6 +26,7 @@ use arbiter::queue::Waiter;
 use arbiter::region::Region;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
+use arbiter::worktree::WorktreeName;
 use journal::JournalError;
 use journal::disk::{Access, Dir, Disk, Name, RealDisk, TEMPORARY};
 use journal::history::{self, Keep};
@@ -58,6 +59,8 @@ pub struct Session<M: Machine> {
     owner: OwnerName,
     /// The paths that the program itself rests on.
     own: Region,
+    /// Where the caller is, if that can be told.
+    worktree: Option<WorktreeName>,
     patience: Patience,
     warnings: Vec<String>,
     undurable: Option<Seq>,
@@ -112,6 +115,7 @@ impl<M: Machine> Session<M> {
             machine,
             owner,
             own: Region::default(),
+            worktree: None,
             patience,
             warnings: Vec::new(),
             undurable: None,
@@ -122,6 +126,12 @@ impl<M: Machine> Session<M> {
     #[must_use]
     pub fn resting_on(self, own: Region) -> Session<M> {
         Session { own, ..self }
+    }
+
+    /// Says in which worktree the caller is: a lane that it names is the one there, and so is a path.
+    #[must_use]
+    pub fn in_worktree(self, worktree: Option<WorktreeName>) -> Session<M> {
+        Session { worktree, ..self }
     }
 
     /// What went wrong without changing the answer, in words; empties the list.

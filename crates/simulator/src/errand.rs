@@ -46,6 +46,7 @@ pub enum Errand {
 
 /// What the process said when it ended.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one lives at a time")]
 pub enum Outcome {
     /// A verdict, or why there is none.
     Acquired(Result<Acquired, LeaseError>),

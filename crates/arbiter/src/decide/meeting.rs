@@ -11,6 +11,7 @@ use crate::policy::{ClassName, Policy};
 use crate::region::{Case, Entry, Region, Witness};
 use crate::seq::LeaseId;
 use crate::verdict::Mode;
+use crate::worktree::are_apart;
 
 use super::{Claim, Question};
 
@@ -145,20 +146,25 @@ fn pools_in(region: &Region) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a claim and a lease are incompatible: the same lane, one of them runs alone, or a common path that one of
-/// them writes (feature A3). Of kin only the lane counts.
+/// them writes (feature A3). Of kin only the lane counts. In different worktrees lanes and paths have nothing in common,
+/// named resources have.
 ///
 /// The witness is the least over all pairs; a path that the lease writes goes before one that it reads.
 fn meets(claim: &Claim, lease: &Lease, case: Case, lanes: &Lanes, is_kin: bool) -> Option<Meeting> {
-    let same_lane = claim.lane.same_as(&lease.lane);
+    let are_apart = are_apart(claim.worktree.as_ref(), lease.worktree.as_ref());
+    let same_lane = !are_apart && claim.lane.same_as(&lease.lane);
     if is_kin {
         return same_lane.then(|| Meeting { same_lane, ..Meeting::default() });
     }
     let lease_alone = lanes.is_alone(lease);
-    let written = [claim.tree.overlap(&lease.tree, case), claim.read.overlap(&lease.tree, case)];
+    let common = |ours: &Region, theirs: &Region| {
+        if are_apart { ours.resources().overlap(theirs, case) } else { ours.overlap(theirs, case) }
+    };
+    let written = [common(&claim.tree, &lease.tree), common(&claim.read, &lease.tree)];
     let written = written.into_iter().flatten().min();
     let (mode, overlap) = match written {
         Some(witness) => (Mode::Write, Some(witness)),
-        None => match claim.tree.overlap(&lease.read, case) {
+        None => match common(&claim.tree, &lease.read) {
             Some(witness) => (Mode::Read, Some(witness)),
             None => (Mode::Write, None),
         },

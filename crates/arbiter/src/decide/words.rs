@@ -214,6 +214,7 @@ fn conflict(hit: &Hit<'_>, overlap: Option<String>) -> Conflict {
         since: hit.lease.acquired_at,
         expires_at: hit.lease.expires_at(),
         alive: hit.alive,
+        worktree: hit.lease.worktree.clone(),
         run_id: hit.lease.run_id.clone(),
         why: hit.lease.why.clone(),
         labels: hit.lease.labels.clone(),

@@ -91,6 +91,12 @@ impl Region {
         &self.entries
     }
 
+    /// Returns the entries that are named resources, without those that are paths.
+    #[must_use]
+    pub fn resources(&self) -> Self {
+        Self { entries: self.entries.iter().filter(|entry| entry.is_resource()).cloned().collect() }
+    }
+
     /// Reports whether nothing is claimed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -12,6 +12,7 @@ use arbiter::request::{Labels, Note, Request, RunId};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::text::escaped_json;
 use arbiter::time::{Span, Timestamp};
+use arbiter::worktree::WorktreeName;
 use serde::Deserialize;
 
 use crate::exit::Exit;
@@ -54,6 +55,7 @@ struct Live {
     parent: Option<LeaseId>,
     #[serde(default)]
     exclusive: bool,
+    worktree: Option<WorktreeName>,
 }
 
 pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -152,6 +154,7 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         processes: one.processes.unwrap_or_default(),
         parent: one.parent,
         exclusive: one.exclusive,
+        worktree: one.worktree,
         halted: None,
         phase: None,
         run_id: one.run_id,

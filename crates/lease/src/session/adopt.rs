@@ -5,6 +5,7 @@ use arbiter::lease::{Halted, Lease};
 use arbiter::name::OwnerName;
 use arbiter::request::PROCESSES_MAX;
 use arbiter::seq::{Fence, Seq};
+use arbiter::worktree::WorktreeName;
 use journal::record::{Adopt, Op};
 use journal::state::{self, State};
 
@@ -46,7 +47,7 @@ impl<M: Machine> Session<M> {
     ///
     /// [`LeaseError`]. A [`Miss`] is an answer.
     pub fn adopt(&mut self, adoption: &Adoption) -> Result<Result<Adopted, Miss>, LeaseError> {
-        let owner = self.owner.clone();
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         let machine = self.machine.clone();
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
@@ -54,7 +55,7 @@ impl<M: Machine> Session<M> {
         let mut policy = None;
         let done = self.transact(|moment| {
             policy = Some(moment.state.policy.clone());
-            let lease = match held_by(moment.state, adoption) {
+            let lease = match held_by(moment.state, adoption, worktree.as_ref()) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
@@ -88,8 +89,12 @@ impl<M: Machine> Session<M> {
 }
 
 /// The live lease that is meant, if it is held by whom it shall be taken from.
-fn held_by<'s>(state: &'s State, adoption: &Adoption) -> Result<&'s Lease, Miss> {
-    find(state, &adoption.which, adoption.fence, &adoption.from).map_err(|miss| match miss {
+fn held_by<'s>(
+    state: &'s State,
+    adoption: &Adoption,
+    worktree: Option<&WorktreeName>,
+) -> Result<&'s Lease, Miss> {
+    find(state, &adoption.which, adoption.fence, &adoption.from, worktree).map_err(|miss| match miss {
         // That it was evicted is said to its holder; nobody else has lost it.
         Miss::Expired(_) => Miss::NotHeld,
         miss => miss,

@@ -4,9 +4,10 @@ use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::request::{Note, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::worktree::WorktreeName;
 use journal::record::{Halt, Op, Spawn};
 
-use super::holder::{Miss, Which};
+use super::holder::{Miss, Which, meant};
 use super::{Decision, LeaseError, Session};
 use crate::machine::Machine;
 
@@ -44,14 +45,14 @@ impl<M: Machine> Session<M> {
     ///
     /// [`LeaseError`]. A [`Miss`] is an answer.
     pub fn halt(&mut self, order: &StopOrder) -> Result<Result<Stopping, Miss>, LeaseError> {
-        let owner = self.owner.clone();
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         if let Some(Which::Lease(_)) = order.which
             && let Some(miss) = self.nothing_there()?
         {
             return Ok(Err(miss));
         }
         let done = self.transact(|moment| {
-            let leases = match concerned(&moment.state.live, order) {
+            let leases = match concerned(&moment.state.live, order, worktree.as_ref()) {
                 Ok(leases) => leases,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
@@ -102,9 +103,9 @@ impl<M: Machine> Session<M> {
 }
 
 /// The live leases that a stop decision concerns.
-fn concerned(live: &LiveSet, order: &StopOrder) -> Result<Vec<Lease>, Miss> {
+fn concerned(live: &LiveSet, order: &StopOrder, worktree: Option<&WorktreeName>) -> Result<Vec<Lease>, Miss> {
     let leases: Vec<Lease> = match &order.which {
-        Some(Which::Lane(lane)) => live.in_lane(lane).into_iter().cloned().collect(),
+        Some(which @ Which::Lane(_)) => meant(live, which, worktree).into_iter().cloned().collect(),
         Some(Which::Lease(id)) => vec![live.get(*id).ok_or(Miss::NotHeld)?.clone()],
         None => live.iter().filter(|lease| is_called(lease, &order.handle)).cloned().collect(),
     };

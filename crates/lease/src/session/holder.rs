@@ -3,12 +3,13 @@
 //! Each names the lease by lane or number, is open to its owner only, and is refused for an older fence.
 
 use arbiter::evidence::{ClockReading, ProcessIdentity};
-use arbiter::lease::{Halted, Lease};
+use arbiter::lease::{Halted, Lease, LiveSet};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::{Phase, PhaseName};
 use arbiter::request::PROCESSES_MAX;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
+use arbiter::worktree::{WorktreeName, are_apart};
 use journal::record::{Attach, Ended, Heartbeat, Op, PhaseChange, Release};
 use journal::state::State;
 
@@ -19,7 +20,7 @@ use super::{Decision, LeaseError, Session};
 /// Which lease is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The one in this lane.
+    /// The one in this lane, where the caller is.
     Lane(LaneName),
     /// The one with this number.
     Lease(LeaseId),
@@ -97,12 +98,12 @@ impl<M: Machine> Session<M> {
         which: &Which,
         fence: Option<Fence>,
     ) -> Result<Result<Released, Miss>, LeaseError> {
-        let owner = self.owner.clone();
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
         let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner) {
+            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
@@ -147,13 +148,13 @@ impl<M: Machine> Session<M> {
         coalesce: Option<Span>,
         wish: Option<&PhaseWish>,
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
-        let owner = self.owner.clone();
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
         let machine = self.machine.clone();
         let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner) {
+            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
@@ -223,13 +224,13 @@ impl<M: Machine> Session<M> {
         fence: Option<Fence>,
         more: &[ProcessIdentity],
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
-        let owner = self.owner.clone();
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
         let machine = self.machine.clone();
         let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner) {
+            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
                 Ok(lease) => lease,
                 Err(miss) => return Ok(Decision::Answer(Err(miss))),
             };
@@ -283,21 +284,32 @@ fn phase_after(
     }
 }
 
+/// The live lease that one in `worktree` means.
+pub(super) fn meant<'s>(
+    live: &'s LiveSet,
+    which: &Which,
+    worktree: Option<&WorktreeName>,
+) -> Option<&'s Lease> {
+    match which {
+        Which::Lane(lane) => live.in_lane(lane, worktree),
+        Which::Lease(id) => live.get(*id),
+    }
+}
+
 /// The live lease that is meant, if it is the caller's.
 pub(super) fn find<'s>(
     state: &'s State,
     which: &Which,
     fence: Option<Fence>,
     owner: &OwnerName,
+    worktree: Option<&WorktreeName>,
 ) -> Result<&'s Lease, Miss> {
-    let lease = match which {
-        Which::Lane(lane) => state.live.in_lane(lane),
-        Which::Lease(id) => state.live.get(*id),
-    };
-    let Some(lease) = lease else {
+    let Some(lease) = meant(&state.live, which, worktree) else {
         let was_theirs = |ended: &&Ended| {
             let is_meant = match which {
-                Which::Lane(lane) => ended.lane.same_as(lane),
+                Which::Lane(lane) => {
+                    ended.lane.same_as(lane) && !are_apart(ended.worktree.as_ref(), worktree)
+                }
                 Which::Lease(id) => ended.lease == *id,
             };
             is_meant && ended.owner == *owner

@@ -7,11 +7,13 @@ use arbiter::queue::Waiter;
 use arbiter::region::ProjectPath;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
+use arbiter::worktree::{WorktreeName, are_apart};
 use journal::record::{Counters, Ended};
 use journal::segment::Segment;
 use journal::state::State;
 use journal::store::Store;
 
+use super::holder::meant;
 use super::{LeaseError, Session, Which, observe};
 use crate::machine::Machine;
 
@@ -118,10 +120,7 @@ impl<M: Machine> Session<M> {
         let mut store = self.reading();
         let empty = State::default();
         let state = store.load()?.unwrap_or(&empty);
-        let lease = match which {
-            Which::Lane(lane) => state.live.in_lane(lane),
-            Which::Lease(id) => state.live.get(*id),
-        };
+        let lease = meant(&state.live, which, self.worktree.as_ref());
         let held = lease.map(|lease| {
             let seen = observe(&self.machine, lease, &state.policy);
             let clock = self.machine.clock().reading();
@@ -135,8 +134,8 @@ impl<M: Machine> Session<M> {
         Ok(Stood { seq: store.head().map(|head| head.seq), held, ended })
     }
 
-    /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named.
-    /// Never writes.
+    /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named; a lease that
+    /// is of one worktree alone counts only there. Never writes.
     ///
     /// # Errors
     ///
@@ -161,8 +160,9 @@ impl<M: Machine> Session<M> {
                 && lease.is_none_or(|id| held.lease == id)
                 && fence.is_none_or(|fence| held.fence == fence)
         };
+        let here = self.worktree.as_ref();
         Ok(Checked::Paths(
-            paths.into_iter().map(|path| check_path(&self.machine, state, path, is_mine)).collect(),
+            paths.into_iter().map(|path| check_path(&self.machine, state, path, here, is_mine)).collect(),
         ))
     }
 
@@ -176,15 +176,19 @@ fn check_path<M: Machine>(
     machine: &M,
     state: &State,
     path: ProjectPath,
+    here: Option<&WorktreeName>,
     is_mine: impl Fn(&Lease) -> bool,
 ) -> PathCheck {
     let case = state.policy.case;
-    let by = state.live.iter().find(|lease| is_mine(lease) && lease.tree.covers(&path, case)).cloned();
+    // Who cannot tell where it is may be anywhere: then a lease of one worktree alone covers nothing for it.
+    let is_of_here = |lease: &Lease| lease.worktree.is_none() || lease.worktree.as_ref() == here;
+    let covers = |lease: &&Lease| is_mine(lease) && is_of_here(lease) && lease.tree.covers(&path, case);
+    let by = state.live.iter().find(covers).cloned();
     let claims = |lease: &&Lease| lease.tree.covers(&path, case) || lease.read.covers(&path, case);
     let others = state
         .live
         .iter()
-        .filter(|lease| !is_mine(lease))
+        .filter(|lease| !is_mine(lease) && !are_apart(lease.worktree.as_ref(), here))
         .filter(claims)
         .map(|lease| view(machine, lease, &state.policy))
         .collect();

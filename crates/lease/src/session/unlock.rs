@@ -7,7 +7,7 @@ use arbiter::seq::{Fence, Seq};
 use arbiter::time::Timestamp;
 use journal::record::{Op, Scavenge};
 
-use super::holder::{Miss, Which};
+use super::holder::{Miss, Which, meant};
 use super::{Decision, LeaseError, Session, observe};
 use crate::machine::Machine;
 
@@ -54,14 +54,12 @@ impl<M: Machine> Session<M> {
             return Ok(Err(miss));
         }
         let machine = self.machine.clone();
-        let by = self.owner.clone();
+        let (by, worktree) = (self.owner.clone(), self.worktree.clone());
         let done = self.transact(|moment| {
             let state = moment.state;
-            let lease = match which {
-                Which::Lane(lane) => state.live.in_lane(lane),
-                Which::Lease(id) => state.live.get(*id),
+            let Some(lease) = meant(&state.live, which, worktree.as_ref()) else {
+                return Ok(Decision::Answer(Err(Miss::NotHeld)));
             };
-            let Some(lease) = lease else { return Ok(Decision::Answer(Err(Miss::NotHeld))) };
             if fence.is_some_and(|fence| fence != lease.fence) {
                 return Ok(Decision::Answer(Err(Miss::Fenced(Box::new(lease.clone())))));
             }
