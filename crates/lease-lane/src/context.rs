@@ -9,6 +9,7 @@ use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
 use arbiter::region::{Entry, Region};
 use arbiter::time::Span;
+use arbiter::worktree::WorktreeName;
 use journal::disk::{DiskError, RealDisk};
 use lease::clock::SystemClock;
 use lease::machine::RealMachine;
@@ -120,6 +121,16 @@ impl Context {
         } else {
             RealDisk::open_or_create(&self.place.store)
         }
+    }
+
+    /// The worktree in which the paths of the caller are; none where it cannot be told.
+    pub(crate) fn worktree(&self) -> Option<WorktreeName> {
+        lease::place::worktree_of(&self.place.root)
+    }
+
+    /// As [`Context::session`], for one who names a lane or a path of the worktree that it is in.
+    pub(crate) fn session_here<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {
+        self.session(disk, owner).in_worktree(self.worktree())
     }
 
     pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {

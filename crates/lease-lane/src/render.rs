@@ -9,6 +9,7 @@ use arbiter::request::Labels;
 use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Conflict, Mode, RefusalCode};
+use arbiter::worktree::WorktreeName;
 
 /// A span in the two largest units that matter: `3m 20s`, `2d 4h`, `450ms`.
 pub(crate) fn span(span: Span) -> String {
@@ -71,6 +72,7 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     if lease.exclusive {
         text.push_str(" · alone");
     }
+    text.push_str(&worktree(lease.worktree.as_ref()));
     if let Some(parent) = lease.parent {
         let _ = write!(text, " · beneath lease {parent}");
     }
@@ -96,6 +98,11 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
         let _ = write!(text, "  {}", self::halted(halted));
     }
     text
+}
+
+/// The worktree of a lease that is of one alone, as a part of a line.
+pub(crate) fn worktree(worktree: Option<&WorktreeName>) -> String {
+    worktree.map_or_else(String::new, |worktree| format!(" · worktree {worktree}"))
 }
 
 /// Labels on one line; none, if there are none.
@@ -145,11 +152,12 @@ pub(crate) fn conflict(conflict: &Conflict, code: RefusalCode, now: Timestamp) -
         (None, RefusalCode::NoFreeLane) => "is in the way".to_owned(),
         (None, _) => "the lane's name".to_owned(),
     };
+    let worktree = worktree(conflict.worktree.as_ref());
     let run = conflict.run_id.as_ref().map(|run| format!(" · run {run}")).unwrap_or_default();
     let why = conflict.why.as_ref().map(|why| format!("    why: {why}\n")).unwrap_or_default();
     let labels = labels("    ", &conflict.labels);
     format!(
-        "  held by {} · lease {} · lane {}{run} · {what}\n    since {}, expires {}, processes alive: {}\n{why}{labels}",
+        "  held by {} · lease {} · lane {}{worktree}{run} · {what}\n    since {}, expires {}, processes alive: {}\n{why}{labels}",
         conflict.owner,
         conflict.lease,
         conflict.lane,

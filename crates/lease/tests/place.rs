@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lease::place::{GivenBy, Place, PlaceArgs, PlaceError, StoreFrom, find, init_target};
+use lease::place::{GivenBy, Place, PlaceArgs, PlaceError, StoreFrom, find, init_target, worktree_of};
 use tempfile::TempDir;
 
 /// A directory to build in, free of links above it.
@@ -138,6 +138,49 @@ fn a_linked_worktree_by_its_files_alone() {
 
     ground.file("main/.git/worktrees/w/commondir", &format!("{}/.git", main.display()));
     check(&cwd, &ground.top.join("w"), &main.join(".git/lease-lane"), StoreFrom::Git);
+}
+
+#[test]
+fn which_worktree_a_directory_is_in() {
+    let ground = Ground::new();
+    let main = ground.repository("project");
+    for (tree, names) in [("w", "../.."), ("main", "../.."), ("n", "../../../.git"), ("lost", "../../gone")] {
+        ground.file(&format!("project/.git/worktrees/{tree}/commondir"), names);
+        ground.file(&format!("{tree}/.git"), &format!("gitdir: ../project/.git/worktrees/{tree}\n"));
+    }
+    ground.file("elsewhere/commondir", main.join(".git").to_str().unwrap());
+    ground.file("e/.git", "gitdir: ../elsewhere");
+    ground.file("broken/.git", "nonsense");
+    ground.file("sub/.git", "gitdir: ../project/.git/modules/sub");
+    ground.dir("project/.git/modules/sub");
+    for dir in ["project/src", "w/src/deep", "outside"] {
+        ground.dir(dir);
+    }
+    symlink(ground.top.join("w/src"), main.join("link")).unwrap();
+    for (dir, name) in [
+        ("project", Some("main")),
+        ("project/src", Some("main")),
+        ("project/.git", Some("main")),
+        ("w", Some("w")),
+        ("w/src/deep", Some("w")),
+        ("n", Some("n")),
+        // It is called as the one that is not linked.
+        ("main", Some("worktrees/main")),
+        // By the files that are there, not by the way to them.
+        ("project/link", Some("w")),
+        ("project/link/deep", Some("w")),
+        // Its store is its own.
+        ("sub", Some("main")),
+        // What cannot be told.
+        ("lost", None),
+        ("e", None),
+        ("broken", None),
+        ("outside", None),
+        ("not-there", None),
+    ] {
+        let found = worktree_of(&ground.top.join(dir));
+        assert_eq!(found.as_ref().map(|name| name.as_str()), name, "{dir}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arbiter::decide::{Question, aimed_at, arbitrate};
 use arbiter::evidence::{Evidence, ProcessIdentity};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
-use arbiter::policy::Policy;
+use arbiter::policy::{Policy, Worktrees};
 use arbiter::region::{Entry, Region};
 use arbiter::request::{Labels, Request, RequestError};
 use arbiter::seq::{LeaseId, Seq};
@@ -138,6 +138,9 @@ fn request_of(
     request.processes = bound_to(&args.bind)?;
     let parent = |n| LeaseId::new(n).ok_or_else(|| Failure::flag("--parent", "0 is no lease"));
     request.parent = args.parent.map(parent).transpose()?;
+    if policy.worktrees == Worktrees::Separate {
+        request.worktree = context.worktree();
+    }
     request.force = args.force;
     request.run_id = text("--run-id", args.run_id.as_deref())?;
     request.why = text("--why", args.why.as_deref())?;
@@ -215,12 +218,17 @@ fn leases_from(path: &Path) -> Result<Vec<Lease>, Failure> {
         return Err(wrong(&format!("it has more than {LEASES_BYTES_MAX} bytes")));
     }
     let is_list = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-    let read = if is_list {
+    let read: Result<Vec<Lease>, _> = if is_list {
         serde_json::from_slice(&bytes)
     } else {
         serde_json::from_slice(&bytes).map(|live: Live| live.leases)
     };
-    read.map_err(|error| wrong(&error))
+    let mut leases = read.map_err(|error| wrong(&error))?;
+    for lease in &mut leases {
+        // What another store calls a worktree says nothing here.
+        lease.worktree = None;
+    }
+    Ok(leases)
 }
 
 fn decided_on_nothing(ask: &Ask, own: &Region) -> Acquired {
@@ -330,9 +338,10 @@ fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp)
         seq.map_or_else(|| "would be granted (dry run)".to_owned(), |seq| format!("granted: lease {seq}"));
     let again = if repeated { " (the first answer to this request id)" } else { "" };
     let picked = if grant.auto_picked { " (picked from the ladder)" } else { "" };
+    let worktree = render::worktree(grant.worktree.as_ref());
     let alone = if grant.exclusive { " (alone)" } else { "" };
     let mut text = format!(
-        "{number} · lane {}{picked}{alone} · owner {}{again}\n  {}\n  expires {} unless it beats",
+        "{number} · lane {}{picked}{alone}{worktree} · owner {}{again}\n  {}\n  expires {} unless it beats",
         grant.lane,
         grant.owner,
         render::claims(&grant.tree, &grant.read),

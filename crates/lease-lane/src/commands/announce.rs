@@ -58,7 +58,7 @@ pub(super) fn halt(context: &Context, args: &args::Halt, talk: &mut dyn Write) -
         return Ok(missed(which, &Expected::Caller(owner), &Miss::NotHeld));
     }
     let disk = context.open()?;
-    let mut session = context.session(&disk, owner.clone());
+    let mut session = context.session_here(&disk, owner.clone());
     let done = session.halt(&order);
     warn(talk, session.take_warnings());
     let stopping = match (done?, &order.which) {

@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failur
     let owner = context.owner()?;
     let checks = match context.look()? {
         None => paths.into_iter().map(|path| PathCheck { path, by: None, others: Vec::new() }).collect(),
-        Some(disk) => match context.session(&disk, owner.clone()).check(paths, lease, fence)? {
+        Some(disk) => match context.session_here(&disk, owner.clone()).check(paths, lease, fence)? {
             Checked::Paths(checks) => checks,
             Checked::Fenced(lease) => {
                 let json = serde_json::json!({ "outcome": "fenced", "lease": lease.lease, "fence": lease.fence, "owner": lease.owner });

@@ -154,7 +154,7 @@ pub(super) fn ask_of<T>(
 ) -> Result<Result<T, Reply>, Failure> {
     let owner = context.owner()?;
     let Some(disk) = context.look()? else { return Ok(Err(missed(which, expected, &Miss::NotHeld))) };
-    let mut session = context.session(&disk, owner);
+    let mut session = context.session_here(&disk, owner);
     let done = verb(&mut session);
     warn(talk, session.take_warnings());
     Ok(done?.map_err(|miss| missed(which, expected, &miss)))

@@ -8,6 +8,7 @@ use arbiter::region::Region;
 use arbiter::request::{Labels, Note, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
+use arbiter::worktree::WorktreeName;
 use journal::record::Counters;
 use lease::session::View;
 use serde::Serialize;
@@ -39,6 +40,8 @@ pub(super) struct LeaseJson<'a> {
     parent: Option<LeaseId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     exclusive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worktree: Option<&'a WorktreeName>,
     run_id: Option<&'a RunId>,
     why: Option<&'a Note>,
     labels: &'a Labels,
@@ -63,6 +66,7 @@ impl<'a> LeaseJson<'a> {
             processes: &lease.processes,
             parent: lease.parent,
             exclusive: lease.exclusive,
+            worktree: lease.worktree.as_ref(),
             run_id: lease.run_id.as_ref(),
             why: lease.why.as_ref(),
             labels: &lease.labels,

@@ -96,6 +96,7 @@ struct Gist {
     owner: Option<String>,
     lease: Option<u64>,
     verdict: Option<Reason>,
+    request: Option<Asked>,
     /// What a HALT is about.
     handle: Option<String>,
     /// From whom an ADOPT took the lease.
@@ -103,6 +104,12 @@ struct Gist {
     /// Who ended a lease by SCAVENGE, and why if it took force.
     by: Option<String>,
     forced: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// In which worktree, where they are told apart.
+    worktree: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -181,9 +188,14 @@ impl Filter {
         if let Some(owner) = &gist.owner {
             line.push_str(&format!("  owner {}", shown(owner, 100)));
         }
-        for (what, text) in
-            [("", &gist.handle), ("from ", &gist.from), ("by ", &gist.by), ("forced: ", &gist.forced)]
-        {
+        let worktree = gist.request.and_then(|asked| asked.worktree);
+        for (what, text) in [
+            ("worktree ", &worktree),
+            ("", &gist.handle),
+            ("from ", &gist.from),
+            ("by ", &gist.by),
+            ("forced: ", &gist.forced),
+        ] {
             if let Some(text) = text {
                 line.push_str(&format!("  {what}{}", shown(text, 200)));
             }

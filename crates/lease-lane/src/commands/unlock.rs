@@ -40,15 +40,12 @@ pub(super) fn run(context: &Context, args: &args::Unlock, talk: &mut dyn Write) 
     let expected = Expected::Caller(owner.clone());
     let not_held = |which: &Which| missed(which, &expected, &Miss::NotHeld);
     let Some(disk) = context.look()? else { return Ok(not_held(&which)) };
-    let mut session = context.session(&disk, owner.clone());
+    let mut session = context.session_here(&disk, owner.clone());
     let mut unlocking = Unlocking { which, fence, force };
     if asks {
-        let view = session.live()?;
-        let meant = |view: &LeaseView| match &unlocking.which {
-            Which::Lane(lane) => view.lease.lane.same_as(lane),
-            Which::Lease(id) => view.lease.lease == *id,
+        let Some((view, _)) = session.stand(&unlocking.which)?.held else {
+            return Ok(not_held(&unlocking.which));
         };
-        let Some(view) = view.leases.into_iter().find(meant) else { return Ok(not_held(&unlocking.which)) };
         if !is_confirmed(&view, session.time(), talk)? {
             return Ok(left_alone(&view));
         }

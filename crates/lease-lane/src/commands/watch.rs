@@ -77,7 +77,7 @@ pub(super) fn run(
     if let Some(status) = &status {
         watch.add(status.directory());
     }
-    let mut session = context.session(&disk, owner.clone());
+    let mut session = context.session_here(&disk, owner.clone());
     let Stood { seq, held: Some((view, _)), .. } = session.stand(&which)? else { return not_held() };
     let mut printer = Printer { out, json: global.json, lease: view.lease };
     let mut last = seq;
