@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use arbiter::worktree::WorktreeName;
 use lease::place::{GivenBy, Place, PlaceArgs, PlaceError, StoreFrom, find, init_target, worktree_of};
 use tempfile::TempDir;
 
@@ -179,7 +180,7 @@ fn which_worktree_a_directory_is_in() {
         ("not-there", None),
     ] {
         let found = worktree_of(&ground.top.join(dir));
-        assert_eq!(found.as_ref().map(|name| name.as_str()), name, "{dir}");
+        assert_eq!(found.as_ref().map(WorktreeName::as_str), name, "{dir}");
     }
 }
 
