@@ -35,10 +35,12 @@ use crate::mutex::Patience;
 pub(super) const TICKET: &str = "ticket-";
 /// How often the front of the line looks at what nobody tells it of.
 const LOOK_AGAIN: Duration = Duration::from_secs(4);
-/// How often those behind look for each one before them: whether the one at the front is too slow.
+/// How often the one behind the front looks whether that is too slow. The others do so more rarely by the square of
+/// their place: in a line of any length there is then not even one look a second, and one of those close to the front
+/// is enough.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
 /// ... and how often those at the far end do.
-const LOOK_AHEAD_MAX: Duration = Duration::from_secs(30);
+const LOOK_AHEAD_MAX: Duration = Duration::from_mins(10);
 /// How long a wait that is over waits for the mutex before it goes on without.
 const SHORTLY: Duration = Duration::from_secs(1);
 /// How long to wait for somebody who cannot be watched.
@@ -493,9 +495,8 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
     let Question { live, policy, evidence, now, .. } = question;
     if let Some(first) = queue::nearest(question) {
         let front = refusal.behind.as_ref().and_then(|behind| question.waiters.get(behind.free?));
-        let mut most = LOOK_AHEAD
-            .saturating_mul(u32::try_from(queue::place(question)).unwrap_or(u32::MAX))
-            .min(LOOK_AHEAD_MAX);
+        let place = u32::try_from(queue::place(question)).unwrap_or(u32::MAX);
+        let mut most = LOOK_AHEAD.saturating_mul(place.saturating_mul(place)).min(LOOK_AHEAD_MAX);
         if let Some(seen) = front.and_then(|front| front.seen_free.as_ref()) {
             let free_for = evidence.clock.up_ms.saturating_sub(seen.clock.up_ms);
             most = most.min(until(Waiter::TTL, free_for));
