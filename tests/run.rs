@@ -240,9 +240,7 @@ fn it_waits_for_the_lane_if_told_to() {
     let lease = lab.json_as("o2", &["acquire", "--lock", "x"]).expect(0, "acquire")["lease"].to_string();
     let began = Instant::now();
     let waiting = start(run(&lab, &["--lock", "x", "--wait=1m"], "echo ran"));
-    poll("it has asked", DEADLINE, || {
-        lab.json(&["tail", "--op", "WAIT"]).out.contains("WAIT").then_some(())
-    });
+    poll("it has asked", DEADLINE, || lab.json(&["tail", "--op", "WAIT"]).out.contains("WAIT").then_some(()));
     lab.json_as("o2", &["release", "--lease", &lease]).expect(0, "released");
     let ran = wait(waiting, began);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "ran\n"), "{ran}");

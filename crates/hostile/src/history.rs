@@ -361,7 +361,7 @@ fn written(op: &str, choices: &mut Choices<'_>, n: u64) -> String {
             number(choices)
         ),
         "CHECKPOINT" => {
-            let format = choices.one_of(&["1.0", "1.7", "2.0", "x", ""]);
+            let format = choices.one_of(&["1.0", "1.1", "1.7", "2.0", "x", ""]);
             let more = choices.one_of(&["", ",\"repaired_after\":3", ",\"policy\":{\"case\":\"exact\"}"]);
             let seal = choices.one_in(2);
             format!(",\"format\":\"{format}\",\"seal\":{seal},\"leases\":[],\"counters\":{{}}{more}")

@@ -29,8 +29,9 @@ use crate::line::Frame;
 /// Format of the journals this program writes: `major.minor`.
 ///
 /// A newer minor may add fields and operations, which are kept and ignored here. A newer major is read as far
-/// as it can be and never written to. 1.0 (November 2026): the first.
-pub const FORMAT: &str = "1.0";
+/// as it can be and never written to. 1.0 (November 2026): the first. 1.1: ATTACH, PHASE, DEFER, WAIT and CANCEL; forced
+/// ends, phases, parents, worktrees and the line in the state.
+pub const FORMAT: &str = "1.1";
 
 /// One operation with what it says.
 #[derive(Clone, Debug, PartialEq)]

@@ -315,7 +315,7 @@ fn a_checkpoint_of_another_minor_version_is_taken_at_its_word_and_one_of_ours_is
     let (_, grant) =
         decide(&State::default(), &request("ann", "api", &["src/**"]), Evidence::at(clock(1)), time(1));
     let (first, head) = common::lines_after(head, 1, &[grant[0].clone(), Op::Unknown("NEWER".into())]);
-    for (format, sound) in [("1.0", false), ("1.1", true)] {
+    for (format, sound) in [("1.1", false), ("1.0", true), ("1.2", true)] {
         let mut forgets = State::default().checkpoint(true);
         forgets.format = format.into();
         let (seal, _) = common::lines_after(head, 2, &[Op::Checkpoint(Box::new(forgets))]);

@@ -613,8 +613,8 @@ fn a_store_of_a_newer_major_version_is_not_repaired() {
     let root = before.disk.bytes(&segment::name(Seq::FIRST)).expect("there");
     let root = String::from_utf8(root).expect("text");
     let root = root.lines().next().expect("a line");
-    for newer in [forged(root, "\"format\":\"1.0\"", "\"format\":\"2.0\""), {
-        let moved = forged(root, "\"format\":\"1.0\"", "\"format\":\"2.0\"");
+    for newer in [forged(root, "\"format\":\"1.1\"", "\"format\":\"2.0\""), {
+        let moved = forged(root, "\"format\":\"1.1\"", "\"format\":\"2.0\"");
         forged(moved.trim_end(), "\"leases\":[]", "\"leases\":{}")
     }] {
         disk.put(&segment::name(Seq::FIRST), newer.as_bytes());
