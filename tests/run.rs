@@ -625,6 +625,89 @@ fn a_lease_that_cannot_be_kept_for_its_whole_time_is_lost() {
     assert!(said.contains("could not beat for its whole time") && said.contains("damaged"), "{said}");
 }
 
+// ------------------------------------------------------------------------------------------- who has left the group
+
+/// A command one of whose children makes a process group of its own, and says who that is.
+const STRAY: &str = "timeout 600 sh -c 'echo $$; while :; do sleep 0.01; done' & wait";
+
+#[test]
+fn who_has_left_the_group_ends_before_the_lease_when_the_command_is_made_to_end() {
+    type Way = fn(&Lab, &Running);
+    let by: [(&str, i32, Way); 4] = [
+        ("TERM", 143, |_, running| running.signal(Signal::TERM)),
+        ("INT", 130, |_, running| running.signal(Signal::INT)),
+        ("a stop decision", 123, |lab, _| halt(lab, false)),
+        ("a lost lease", 123, |lab, _| drop(lab.json(&["release", "lock://x"]).expect(0, "released"))),
+    ];
+    for (why, code, end) in by {
+        let lab = Lab::new();
+        let mut running = Running::start(&lab, &["--lock", "x"], STRAY);
+        let stray = pid(&running.line());
+        assert_ne!(group_of(stray), running.number(), "it has left the group");
+        end(&lab, &running);
+        assert_eq!(running.code(), code, "{why}");
+        assert!(!is_running(stray.cast_signed()), "{why}: it lives on without a lease");
+        assert_eq!(lab.live(), [0_u64; 0]);
+    }
+}
+
+#[test]
+fn who_has_left_the_group_and_does_not_end_is_killed_and_the_lease_held_until_then() {
+    let lab = Lab::new();
+    let script = "setsid sh -c 'trap \"\" TERM; echo $$; for i in $(seq 3000); do sleep 0.01; done'; true";
+    let flags = ["--lock", "x", "--kill-after", "700ms"];
+    let mut running = Running::start(&lab, &flags, script);
+    let stray = pid(&running.line());
+    let began = Instant::now();
+    running.signal(Signal::TERM);
+    let mut looks = 0;
+    while is_running(stray.cast_signed()) {
+        assert!(began.elapsed() < DEADLINE, "nobody kills it");
+        let held = lab.json_as("o2", &["acquire", "--lock", "x", "--dry-run"]).code == Some(1);
+        assert!(held || !is_running(stray.cast_signed()), "free while it lives");
+        looks += 1;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(700) && looks > 0, "{looks} looks");
+    assert_eq!(running.code(), 143, "the worker itself has ended when it was asked to");
+    assert_eq!(lab.live(), [0_u64; 0]);
+}
+
+#[test]
+fn who_has_left_the_group_of_a_command_that_ends_by_itself_is_left_alone() {
+    let lab = Lab::new();
+    let script = "setsid sleep 600 >/dev/null 2>&1 & echo $!; exit 3";
+    let mut running = Running::start(&lab, &["--lock", "x"], script);
+    let stray = pid(&running.line());
+    poll("it has left the group", SOON, || (group_of(stray) != running.number()).then_some(()));
+    assert_eq!(running.code(), 3);
+    assert!(is_running(stray.cast_signed()), "a daemon is none of our business");
+    kill(stray);
+}
+
+/// `run` may be what a shell has become: the shell's own children are not the command's.
+#[test]
+fn children_that_run_had_before_are_not_ended_with_the_command() {
+    let lab = Lab::new();
+    let mut command = Command::new("sh");
+    let stray = r#"setsid sh -c "echo \$\$; sleep 600"; true"#;
+    let inner = format!("echo $$; echo $BEFORE; {stray}");
+    let before = "sleep 600 >/dev/null 2>&1 & export BEFORE=$!; exec";
+    let script = format!("{before} {BIN} run --lock x -- sh -c '{inner}'");
+    command.args(["-c", &script]).current_dir(lab.path()).env("LEASE_LANE_OWNER", "o1");
+    let mut running = Running::of(hearing(&command));
+    let before = pid(&running.line());
+    let stray = pid(&running.line());
+    running.signal(Signal::TERM);
+    assert_eq!(running.code(), 143);
+    assert!(!is_running(stray.cast_signed()));
+    assert!(is_running(before.cast_signed()), "it was there before the command");
+    kill(before);
+}
+
+fn group_of(pid: u32) -> u32 {
+    lease::process::Stat::read(pid).unwrap().group
+}
+
 // ---------------------------------------------------------------------------------------------- bound in other ways
 
 /// Feature C11 without `run`: the lease of a shell ends with the shell.

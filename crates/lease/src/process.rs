@@ -7,6 +7,7 @@
 //! What no probe can see: clones of one running virtual machine (a restored snapshot) share every part of an
 //! identity. Nothing in the journal's safety rests on a probe.
 
+mod descendants;
 mod group;
 mod here;
 mod judge;
@@ -20,6 +21,7 @@ use arbiter::evidence::{ProcessIdentity, ProcessReport, Role};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+pub(crate) use descendants::{children, descendants};
 pub use group::group;
 pub use here::Here;
 pub use judge::{GroupSeen, Seen, Signal, StatSeen, judge, under_policy};

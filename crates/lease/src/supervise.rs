@@ -6,11 +6,13 @@
 //! record, and none at which the lease is bound to a dead supervisor alone while the command runs
 //! (ADR 0012).
 //!
-//! [`Supervisor::watch_over`] stays until the group is empty: orphans of the worker are adopted by us and counted.
+//! [`Supervisor::watch_over`] stays until the group is empty: orphans of the worker are adopted by us and counted. Where
+//! we were told to end the group, those who have left it are ended too.
 
 mod gate;
 mod keeper;
 mod signals;
+mod strays;
 mod terminal;
 
 use std::ffi::OsStr;
@@ -30,6 +32,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_current_process_group, kill
 use signal_hook::consts::signal::{SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
 use self::keeper::{Keeper, Word};
+use self::strays::{Left, Strays};
 use self::terminal::Terminal;
 use crate::clock::Clock;
 use crate::mutex::Patience;
@@ -130,6 +133,7 @@ pub struct Supervisor {
     signals: Signals,
     words: Receiver<Word>,
     worker: Pid,
+    strays: Strays,
     terminal: Option<Terminal>,
     /// From the first request to end until the worker is killed.
     grace: Duration,
@@ -172,12 +176,13 @@ impl Supervisor {
         if let Some(terminal) = &mut terminal {
             terminal.lend();
         }
+        let strays = Strays::of(held.pid());
         let worker = held.let_go(environment);
-        Ok(Supervisor { signals, words, worker, terminal, grace })
+        Ok(Supervisor { signals, words, worker, strays, terminal, grace })
     }
 
     /// Stays until the worker and all of its group have ended: passes signals on, and ends the group when it is told
-    /// to or when the lease is lost. What is worth knowing goes to `talk`, a line at a time.
+    /// to or when the lease is lost; then also whoever has left the group and comes from the worker. What is worth knowing goes to `talk`, a line at a time.
     pub fn watch_over(mut self, talk: &mut dyn FnMut(&str)) -> Watched {
         let mut end = None;
         let mut stop = None;
@@ -191,20 +196,11 @@ impl Supervisor {
                     kill_at = kill_at.or(Some(Instant::now() + self.grace));
                 }
             }
-            for word in self.words.try_iter() {
-                match word {
-                    Word::Warning(warning) => talk(&format!("warning: {warning}")),
-                    // The first reason is the reason.
-                    Word::Stop(_) if stop.is_some() => {}
-                    Word::Stop(why) => {
-                        talk(&why.to_string());
-                        stop = Some(why);
-                        self.send(SIGTERM);
-                        // Who is stopped cannot end.
-                        self.send(SIGCONT);
-                        kill_at = kill_at.or(Some(Instant::now() + self.grace));
-                    }
-                }
+            if self.hear(&mut stop, talk) {
+                self.send(SIGTERM);
+                // Who is stopped cannot end.
+                self.send(SIGCONT);
+                kill_at = kill_at.or(Some(Instant::now() + self.grace));
             }
             if let Some(ended) = self.reap() {
                 end = Some(ended);
@@ -220,6 +216,9 @@ impl Supervisor {
             {
                 // The last of its zombies.
                 self.reap();
+                if kill_at.is_some() || interrupted {
+                    self.end_strays(&mut stop, talk);
+                }
                 return Watched { end, stop, interrupted };
             }
             if kill_at.is_some_and(|at| at <= Instant::now()) {
@@ -231,6 +230,45 @@ impl Supervisor {
             let until_look = orphans.as_mut().map(|orphans| orphans.next_look(talk));
             self.signals.wait(until_kill.into_iter().chain(until_look).min());
         }
+    }
+
+    /// Ends whoever comes from the worker and has left its group, which is empty by now and no longer ours to signal.
+    fn end_strays(&mut self, stop: &mut Option<Stop>, talk: &mut dyn FnMut(&str)) {
+        let kill_at = Instant::now() + self.grace;
+        let mut look_again = LOOK_AGAIN.0;
+        let mut said = false;
+        loop {
+            let until_kill = kill_at.saturating_duration_since(Instant::now());
+            if self.strays.end(until_kill.is_zero()) == Left::Nobody {
+                return;
+            }
+            if !std::mem::replace(&mut said, true) {
+                talk("the group of the command has ended; who has left it has to end too");
+            }
+            self.hear(stop, talk);
+            let until_kill = Some(until_kill).filter(|left| !left.is_zero());
+            self.signals.wait(until_kill.into_iter().chain([look_again]).min());
+            look_again = (look_again * 2).min(LOOK_AGAIN.1);
+            self.reap();
+        }
+    }
+
+    /// Hears what the keeper says; whether it says for the first time that the worker has to end.
+    fn hear(&self, stop: &mut Option<Stop>, talk: &mut dyn FnMut(&str)) -> bool {
+        let mut is_new = false;
+        for word in self.words.try_iter() {
+            match word {
+                Word::Warning(warning) => talk(&format!("warning: {warning}")),
+                // The first reason is the reason.
+                Word::Stop(_) if stop.is_some() => {}
+                Word::Stop(why) => {
+                    talk(&why.to_string());
+                    *stop = Some(why);
+                    is_new = true;
+                }
+            }
+        }
+        is_new
     }
 
     /// Takes note of every child that has ended; how the worker ended, once.
