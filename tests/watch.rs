@@ -101,6 +101,20 @@ fn each_change_is_one_line_until_it_is_given_back() {
 }
 
 #[test]
+fn an_adoption_is_shown_with_the_new_holder_and_the_new_fence() {
+    let lab = Lab::new();
+    let lease = lab.grant("o1", "api", "src/**");
+    let watching = Watching::start(&lab, &["api"]);
+    let adopted = lab.json_as("o2", &["adopt", "api", "--from", "o1"]).expect(0, "adopted");
+    lab.json_as("o2", &["heartbeat", "api"]).expect(0, "beat");
+    for outcome in ["adopted", "beat"] {
+        let seen = watching.expect(outcome);
+        assert_eq!((&seen["lease"], &seen["fence"]), (&Value::from(lease), &adopted["fence"]), "{seen}");
+        assert_eq!(seen["owner"], "o2", "{seen}");
+    }
+}
+
+#[test]
 fn text_is_one_line_a_change_too() {
     let lab = Lab::new();
     let lease = lab.grant("o1", "api", "src/**");

@@ -129,6 +129,7 @@ struct Change<'a> {
 /// What can be told of any record.
 #[derive(Deserialize)]
 struct Gist<'a> {
+    seq: Seq,
     #[serde(borrow)]
     op: &'a str,
     lane: Option<LaneName>,
@@ -193,6 +194,7 @@ impl Printer<'_> {
         let outcome = outcome.to_lowercase();
         if let ("adopted", Some(owner)) = (outcome.as_str(), gist.owner) {
             self.lease.owner = owner;
+            self.lease.fence = Fence::from(gist.seq);
         }
         let left_early = self.line(&outcome, Some((ts, text)))?;
         Ok(left_early.or(exit))
