@@ -570,6 +570,23 @@ fn a_stop_decision_ends_it_within_about_a_second() {
     }
 }
 
+/// To close a watch costs milliseconds, which the end of a short command would wait for.
+#[test]
+fn nothing_is_watched_until_the_command_has_run_for_a_while() {
+    let lab = Lab::new();
+    let script = "sleep 0.03; ls -l /proc/$PPID/fd | grep -c inotify; sleep 600";
+    // A busy machine may be late.
+    let running = poll("a run without a watch", SOON, || {
+        let running = Running::start(&lab, &["--lock", "x"], script);
+        (running.line() == "0").then_some(running)
+    });
+    poll("it has one later", SOON, || {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", running.child.id())).unwrap();
+        let mut files = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        files.any(|file| file.to_string_lossy().contains("inotify")).then_some(())
+    });
+}
+
 #[test]
 fn a_halted_command_that_does_not_end_is_killed_and_beats_until_then() {
     let lab = Lab::new();

@@ -16,6 +16,9 @@ use crate::session::{Beaten, Miss, Session, Which, chain_of};
 const BEATS_PER_TTL: u64 = 3;
 /// How often to look at a journal that changes all the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long nothing is opened at first. Many a command has ended by then, and to give a watch back costs milliseconds
+/// that the end of the process would wait for.
+const SETTLED: Duration = Duration::from_millis(100);
 /// How long to wait at most: deadlines are in time that passes while the machine sleeps, waits are not.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// How soon to try again when a beat has failed.
@@ -39,6 +42,9 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Beats and looks until there is nothing to keep or nobody to tell.
     pub(super) fn keep(mut self, open: impl FnOnce() -> Result<RealDisk, DiskError>) {
+        let interval_ms = (self.kept.ttl.as_ms() / BEATS_PER_TTL).max(1);
+        // What is decided meanwhile is on record, and read when this is over.
+        std::thread::sleep(SETTLED.min(Duration::from_millis(interval_ms / 2)));
         let disk = match open() {
             Ok(disk) => disk,
             Err(error) => {
@@ -54,7 +60,6 @@ impl Keeper {
         let mut session = Session::on(machine, self.kept.owner.clone(), self.kept.patience);
         let mut watch = machine.watch();
         let ttl_ms = self.kept.ttl.as_ms();
-        let interval_ms = (ttl_ms / BEATS_PER_TTL).max(1);
         // The first beat is counted from the grant, which may have been waited for.
         let granted = session.lease(self.kept.lease).ok().flatten().and_then(|lease| lease.clock);
         let mut beaten_ms = granted.map_or_else(|| clock.up_ms(), |granted| granted.up_ms);
