@@ -338,6 +338,23 @@ fn signals_go_to_the_whole_group() {
     }
 }
 
+#[test]
+fn a_stopped_command_hears_that_it_has_to_end() {
+    let lab = Lab::new();
+    for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
+        let script = "echo up; while :; do sleep 0.01; done";
+        let mut running = Running::start(&lab, &["--lock", "x"], script);
+        assert_eq!(running.line(), "up");
+        let _stopped = kill_process_group(running.worker(), Signal::STOP);
+        poll("it is stopped", SOON, || {
+            let stat = lease::process::Stat::read(running.number()).unwrap();
+            (stat.state == b'T').then_some(())
+        });
+        running.signal(signal);
+        assert_eq!(running.code(), 128 + number);
+    }
+}
+
 /// A script's background ignores interrupts: one that is not meant for it must not begin its end.
 #[test]
 fn what_is_ignored_from_above_stays_ignored() {

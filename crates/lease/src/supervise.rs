@@ -192,6 +192,10 @@ impl Supervisor {
         loop {
             for signal in self.signals.take() {
                 self.send(signal);
+                if signals::ENDS.contains(&signal) {
+                    // Who is stopped cannot end.
+                    self.send(SIGCONT);
+                }
                 if matches!(signal, SIGTERM | SIGINT) {
                     kill_at = kill_at.or(Some(Instant::now() + self.grace));
                 }

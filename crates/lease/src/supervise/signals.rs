@@ -12,6 +12,9 @@ use signal_hook::consts::signal::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIG
 /// What is passed on to the worker's group, as `timeout(1)` does.
 const PASSED_ON: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM];
 
+/// What mostly means an end: who is stopped is continued to hear it, as `timeout(1)` does.
+pub(super) const ENDS: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM];
+
 /// Wakes its owner when a signal has come, a child has changed, or somebody with a [`Signals::waker`] wants it.
 #[derive(Debug)]
 pub struct Signals {
