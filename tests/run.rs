@@ -235,6 +235,29 @@ fn refused_means_that_the_command_never_starts() {
 }
 
 #[test]
+fn what_to_ask_instead_is_said_in_words_of_run_and_recorded_as_ever() {
+    let lab = Lab::new();
+    lab.json_as("o2", &["acquire", "--lock", "a", "--lock", "b c", "--tree", "src/**"]).expect(0, "acquire");
+    for (flags, code, hint) in [
+        (&["--lock", "a"][..], 1, "lease-lane run --lock a --wait 5m -- CMD…"),
+        (&["--lock", "a", "--wait", "50ms"], 124, "lease-lane run --lock a --wait 5m -- CMD…"),
+        (&["--lock", "b c"], 1, "lease-lane run --lock 'b c' --wait 5m -- CMD…"),
+        (&["api", "--tree", "src/*.rs"], 1, "lease-lane run api --tree 'src/*.rs' --wait 5m -- CMD…"),
+        (&["nowhere"], 1, "lease-lane run nowhere --tree PATTERN -- CMD…"),
+    ] {
+        let said = finish(run(&lab, flags, "true"));
+        assert_eq!(said.code, Some(code), "{said}");
+        assert_eq!(said.err.lines().last(), Some(format!("hint: {hint}").as_str()), "{said}");
+    }
+    let mut json = lab.command(["--json", "run", "--lock", "a", "--", "true"]);
+    json.env("PATH", kit::path_variable());
+    let said: Value = serde_json::from_str(&finish(json).err).unwrap();
+    assert_eq!(said["hint"], "lease-lane run --lock a --wait 5m -- CMD…");
+    // Decided again, the recorded verdict comes out the same.
+    lab.assert_sound();
+}
+
+#[test]
 fn it_waits_for_the_lane_if_told_to() {
     let lab = Lab::new();
     let lease = lab.json_as("o2", &["acquire", "--lock", "x"]).expect(0, "acquire")["lease"].to_string();

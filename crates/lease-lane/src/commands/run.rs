@@ -67,7 +67,10 @@ fn under_lease(
     let disk = context.open()?;
     let owner = ask.request.owner.clone();
     let mut session = context.session(&disk, owner.clone()).resting_on(own);
-    let acquired = decide(&mut session, &ask, wait, talk)?;
+    let mut acquired = decide(&mut session, &ask, wait, talk)?;
+    if let Verdict::Refuse(refusal) = &mut acquired.verdict {
+        refusal.hint = in_words_of_run(&refusal.hint);
+    }
     let answer = reply(&acquired, None);
     let (Verdict::Grant(grant), Some(seq)) = (&acquired.verdict, acquired.seq) else {
         drop(held);
@@ -124,6 +127,14 @@ fn under_lease(
         }
     };
     Ok(code(&watched?, was_ours))
+}
+
+/// What is on record says what to ask `acquire`; who has called `run` is told what to ask `run`.
+fn in_words_of_run(hint: &str) -> String {
+    let Some(asked) = hint.strip_prefix("lease-lane acquire") else { return hint.to_owned() };
+    // The second is one that a shell would take apart.
+    let asked = asked.replace(" --tree lock://", " --lock ").replace(" --tree 'lock://", " --lock '");
+    format!("lease-lane run{asked} -- CMD…")
 }
 
 /// What to say to the one who waits for us. A command that was interrupted at the terminal interrupts us too.
