@@ -682,6 +682,34 @@ fn a_lease_that_cannot_be_kept_for_its_whole_time_is_lost() {
     assert!(said.contains("could not beat for its whole time") && said.contains("damaged"), "{said}");
 }
 
+#[test]
+fn who_adopts_the_lease_of_a_run_is_told_that_the_command_ends_and_how_to_keep_the_lease() {
+    let lab = Lab::new();
+    let script = "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.01; done";
+    let mut running = Running::start(&lab, &["--lock", "x"], script);
+    assert_eq!(running.line(), "up");
+    let lease = lab.live()[0];
+    let adopted = lab.json_as("heir", &["adopt", "lock://x", "--from", "o1"]).expect(0, "adopted");
+    let warning = adopted["warning"].as_str().unwrap_or_default();
+    let bind = format!("lease-lane heartbeat --lease {lease} --bind PID");
+    for part in ["run", running.child.id().to_string().as_str(), &bind] {
+        assert!(warning.contains(part), "{part}: {adopted}");
+    }
+    assert_eq!(running.line(), "asked");
+    assert_eq!(running.code(), 123);
+    // Its run is gone: nobody ends anything any more.
+    let again = lab.json_as("heir2", &["adopt", "lock://x", "--from", "heir"]).expect(0, "adopted");
+    assert!(again.get("warning").is_none(), "{again}");
+
+    let mut running = Running::start(&lab, &["--lock", "y"], script);
+    let sleeper = Sleeper::new();
+    let adopt = ["adopt", "lock://y", "--from", "o1", "--owner", "heir", "--bind", &sleeper.pid()];
+    let adopted = lab.text(&adopt);
+    assert!(adopted.out.contains("warning: ") && !adopted.out.contains("heartbeat"), "{adopted}");
+    assert_eq!(running.code(), 123);
+    assert_held(&lab, "y");
+}
+
 // ------------------------------------------------------------------------------------------- who has left the group
 
 /// A command one of whose children makes a process group of its own, and says who that is.

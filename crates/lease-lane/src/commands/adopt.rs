@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use arbiter::evidence::{Liveness, ProcessIdentity};
-use arbiter::lease::Halted;
+use arbiter::evidence::{Liveness, ProcessIdentity, Role};
+use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
 use lease::clock::Clock;
+use lease::process::{Here, probe};
 use lease::session::{Adopted, Adoption};
 use serde::Serialize;
 
@@ -33,6 +34,8 @@ struct Json<'a> {
     halted: Option<&'a Halted>,
     processes: &'a [ProcessIdentity],
     seq: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 pub(super) fn run(context: &Context, args: &args::Adopt, talk: &mut dyn Write) -> Result<Reply, Failure> {
@@ -51,10 +54,28 @@ pub(super) fn run(context: &Context, args: &args::Adopt, talk: &mut dyn Write) -
                     lives (adopt … --bind PID)";
         warn(talk, vec![text.into()]);
     }
-    Ok(reply(&adopted, &adoption.from))
+    let warning = warning(&adopted.lease, !adoption.processes.is_empty());
+    Ok(reply(&adopted, &adoption.from, warning))
 }
 
-fn reply(adopted: &Adopted, from: &OwnerName) -> Reply {
+/// What becomes of the command that runs under the lease: its `run` does not let it run under somebody else's.
+fn warning(lease: &Lease, is_bound: bool) -> Option<String> {
+    let is_there = |process: &&ProcessIdentity| {
+        process.role == Some(Role::Supervisor) && probe(process, Here::this()).alive != Liveness::No
+    };
+    let supervisor = lease.processes.iter().find(is_there)?;
+    let mut text = format!("`lease-lane run` (pid {}) ends its command now", supervisor.pid);
+    if !is_bound {
+        text.push_str(&format!(
+            ", and the lease ends with it unless it is bound to another process: lease-lane heartbeat --lease {} \
+             --bind PID",
+            lease.lease
+        ));
+    }
+    Some(text)
+}
+
+fn reply(adopted: &Adopted, from: &OwnerName, warning: Option<String>) -> Reply {
     let Adopted { lease, alive, halted, seq } = adopted;
     let json = Json {
         outcome: "adopted",
@@ -68,6 +89,7 @@ fn reply(adopted: &Adopted, from: &OwnerName) -> Reply {
         halted: halted.as_ref(),
         processes: &lease.processes,
         seq: *seq,
+        warning,
     };
     let expires = render::from_now(lease.expires_at(), Timestamp::from_unix_ms(CLOCK.wall_ms()));
     let mut text = format!(
@@ -80,5 +102,6 @@ fn reply(adopted: &Adopted, from: &OwnerName) -> Reply {
         alive.as_str(),
     );
     text.extend(halted.as_ref().map(render::halted));
+    text.extend(json.warning.as_ref().map(|warning| format!("  warning: {warning}\n")));
     Reply::new(Exit::Yes, &json, text)
 }
