@@ -89,6 +89,17 @@ fn on_fuse_everything_can_be_read_and_nothing_is_written_unless_it_is_allowed() 
 }
 
 #[test]
+fn a_run_on_fuse_that_is_allowed_keeps_its_lease() {
+    let lab = Lab::without_repository();
+    let Some(mut shell) = shell_with_fuse(&lab) else { return };
+    shell.run("STORE=$PWD/over/store");
+    // For some of its times, each of which needs beats.
+    let run = "\"$BIN\" --store \"$STORE\" --allow-fs --owner me run --lock x --ttl 600ms -- sh -c 'sleep 2; exit 7'";
+    assert_eq!(shell.run(&format!("{run}; echo $?")), "7");
+    shell.assert_sound();
+}
+
+#[test]
 fn on_fuse_no_store_begins_and_no_directory_is_left_behind() {
     let lab = Lab::without_repository();
     let Some(mut shell) = shell_with_fuse(&lab) else { return };

@@ -116,11 +116,7 @@ impl Context {
 
     /// The store, made where there is none, to write to.
     pub(crate) fn open(&self) -> Result<RealDisk, DiskError> {
-        if self.allow_fs {
-            RealDisk::open_or_create_anywhere(&self.place.store)
-        } else {
-            RealDisk::open_or_create(&self.place.store)
-        }
+        open_store(&self.place.store, self.allow_fs)
     }
 
     /// The worktree in which the paths of the caller are; none where it cannot be told.
@@ -136,6 +132,11 @@ impl Context {
     pub(crate) fn session<'d>(&self, disk: &'d RealDisk, owner: OwnerName) -> Session<RealMachine<'d>> {
         Session::new(disk, &CLOCK, owner, self.patience)
     }
+}
+
+/// The store, made where there is none, to write to; on a file system of any kind if that is allowed.
+pub(crate) fn open_store(store: &Path, allow_fs: bool) -> Result<RealDisk, DiskError> {
+    if allow_fs { RealDisk::open_or_create_anywhere(store) } else { RealDisk::open_or_create(store) }
 }
 
 pub(crate) fn current_dir() -> Result<PathBuf, Failure> {

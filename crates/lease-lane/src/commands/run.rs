@@ -8,7 +8,6 @@ use arbiter::evidence::{ProcessIdentity, Role};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
-use journal::disk::RealDisk;
 use lease::process;
 use lease::session::{Miss, Which};
 use lease::supervise::{
@@ -19,7 +18,7 @@ use signal_hook::consts::signal::SIGINT;
 use super::acquire::{Asked, asked, decide, reply};
 use super::warn;
 use crate::args;
-use crate::context::{CLOCK, Context};
+use crate::context::{CLOCK, Context, open_store};
 use crate::exit::{Exit, of_run};
 use crate::reply::Failure;
 
@@ -100,8 +99,8 @@ fn under_lease(
         ("LEASE_LANE_OWNER", OsStr::new(owner.as_str())),
     ];
     let keeping = Keeping { kept, grace: Duration::from_millis(grace.as_ms()) };
-    let again = store.clone();
-    let open = move || RealDisk::open_or_create(&again);
+    let (again, allow_fs) = (store.clone(), context.allow_fs);
+    let open = move || open_store(&again, allow_fs);
     let watched = match Supervisor::begin(signals, held, &environment, keeping, open) {
         Ok(supervisor) => Ok(supervisor.watch_over(&mut |line: &str| {
             let _unheard = writeln!(talk, "lease-lane: {}", line.replace('\n', " "));
