@@ -17,6 +17,9 @@ use crate::process::{self, Here};
 
 /// How often to look where the kernel cannot tell: on network file systems, or without descriptors to spare.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often to look when nothing but the death of the one before us can be told. A user has 128 of the descriptors that
+/// tell more; whoever waits in a longer line gets one as those at the front leave.
+const LOOK_AT_THE_NEXT: Duration = Duration::from_secs(30);
 /// How often to look at processes of which the kernel gives no word.
 const LOOK_AT_PROCESSES: Duration = Duration::from_secs(1);
 /// How many deaths are watched at once; a shell gives a process about 1000 descriptors.
@@ -64,15 +67,18 @@ enum Watched {
 
 impl<'d> Wake<'d> {
     pub(super) fn new(disk: &'d RealDisk, interrupt: Option<&'d Interrupt>) -> Wake<'d> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
-        let changes = fd.map(|fd| Changes { fd, watched: Watched::Nothing });
-        let mut wake = Wake { disk, changes, interrupt };
+        let mut wake = Wake { disk, changes: Changes::new(), interrupt };
         wake.listen();
         wake
     }
 }
 
 impl Changes {
+    fn new() -> Option<Changes> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        Some(Changes { fd, watched: Watched::Nothing })
+    }
+
     /// Forgets what has happened so far: many changes are one reason to look again.
     fn drain(&self) {
         let mut buffer = [0u8; 4096];
@@ -106,6 +112,7 @@ impl Changes {
 
 impl Watch for Wake<'_> {
     fn listen(&mut self) -> bool {
+        self.changes = self.changes.take().or_else(Changes::new);
         let Some(changes) = &mut self.changes else { return false };
         if matches!(changes.watched, Watched::Journal(_)) {
             return false;
@@ -123,6 +130,7 @@ impl Watch for Wake<'_> {
 
     fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken {
         let mut most = most;
+        self.changes = self.changes.take().or_else(Changes::new);
         let is_watched = match (&mut self.changes, &awaited.file) {
             (Some(changes), Some(file)) => {
                 if changes.only(self.disk, file).is_none() {
@@ -133,9 +141,6 @@ impl Watch for Wake<'_> {
             (Some(changes), None) => matches!(changes.watched, Watched::Journal(_)),
             (None, _) => false,
         };
-        if !is_watched {
-            most = most.min(LOOK_AGAIN);
-        }
         let mut deaths = Vec::new();
         for process in &awaited.processes {
             match (deaths.len() < PROCESSES_MAX).then(|| death_of(process)) {
@@ -143,6 +148,11 @@ impl Watch for Wake<'_> {
                 Some(Death::Watched(fd)) => deaths.push(fd),
                 Some(Death::Untold) | None => most = most.min(LOOK_AT_PROCESSES),
             }
+        }
+        if !is_watched {
+            // One who waits ends soon after its ticket.
+            let is_told = awaited.file.is_some() && !deaths.is_empty();
+            most = most.min(if is_told { LOOK_AT_THE_NEXT } else { LOOK_AGAIN });
         }
         let mut ready: Vec<PollFd<'_>> = deaths.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         ready.extend(self.changes.as_ref().map(|changes| PollFd::new(&changes.fd, PollFlags::IN)));
