@@ -135,6 +135,36 @@ fn mistakes_of_the_caller() {
 }
 
 #[test]
+fn a_wait_that_is_no_duration_is_not_taken_for_a_lane() {
+    let lab = lab_with_a_lease();
+    for args in [
+        &["--lock", "a", "--wait=q"][..],
+        &["--lock", "a", "--wait", "q"],
+        &["--tree", "a", "--wait", "q"],
+        &["--wait", "q", "--read", "a"],
+        &["--wait", "q", "--whole"],
+        &["--wait=q", "--whole"],
+        &["--wait=q"],
+        &["--wait", "q", "x"],
+        &["--wait", ""],
+    ] {
+        let acquire = [&["acquire"], args].concat();
+        let words = say(&lab, 2, &arguments(&acquire));
+        assert!(words.contains("is not a duration") && words.contains("`30s`"), "{acquire:?}: {words}");
+        let before = listing(lab.path());
+        let run = lab.text(&[&["run"], args, &["--", "true"]].concat());
+        assert_eq!(run.code, Some(125), "{args:?}: {run}");
+        assert!(run.err.contains("is not a duration"), "{args:?}: {run}");
+        assert_eq!(listing(lab.path()), before, "{args:?} wrote something");
+    }
+    // Where nothing else is named, it is the lane that the policy knows.
+    lab.write("lease-lane.toml", "[lanes.api]\ntree = ['api/**']");
+    let granted = lab.json(&["acquire", "--wait", "api"]).expect(0, "acquire");
+    assert_eq!(granted["lane"], "api");
+    lab.json(&["acquire", "--wait", "1s", "--lock", "a"]).expect(0, "acquire");
+}
+
+#[test]
 fn mistakes_in_a_policy() {
     let mut said = String::new();
     for policy in [

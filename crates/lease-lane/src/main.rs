@@ -7,6 +7,7 @@ mod exit;
 mod interrupt;
 mod render;
 mod reply;
+mod typed;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};

@@ -29,6 +29,7 @@ use crate::exit::Exit;
 use crate::interrupt;
 use crate::render;
 use crate::reply::{Failure, Reply};
+use crate::typed;
 
 /// Bytes that a file of leases may have.
 const LEASES_BYTES_MAX: u64 = 64 << 20;
@@ -99,15 +100,21 @@ pub(super) fn policy_of(context: &Context, root: &RootDir) -> Result<Policy, Fai
     Ok(policy)
 }
 
-/// How long to wait. `--wait` may stand alone before the lane: what is no duration then is the lane.
+/// How long to wait. `--wait` may stand alone before the lane, where nothing else says what is asked for: what is no
+/// duration then is the lane. Anywhere else it is a duration with a mistake in it, and no lane by that name.
 fn wait_of(args: &mut args::Acquire) -> Result<Option<Duration>, Failure> {
     let Some(text) = args.wait.take() else { return Ok(None) };
     if text == "forever" {
         return Ok(Some(Duration::from_millis(Span::MAX.as_ms())));
     }
+    let is_named = args.lane.is_some() || args.whole;
+    let is_named = is_named || [&args.tree, &args.read, &args.lock].iter().any(|entries| !entries.is_empty());
+    let may_be_lane = !is_named
+        && !typed::is_joined("--wait")
+        && text.starts_with(|c: char| !c.is_ascii_digit() && c != '-');
     match Span::parse(&text) {
         Ok(span) => Ok(Some(Duration::from_millis(span.as_ms()))),
-        Err(_) if args.lane.is_none() && text.starts_with(|c: char| !c.is_ascii_digit() && c != '-') => {
+        Err(_) if may_be_lane => {
             args.lane = Some(text);
             Ok(Some(Duration::from_millis(Span::MAX.as_ms())))
         }
