@@ -165,6 +165,54 @@ fn a_wait_that_is_no_duration_is_not_taken_for_a_lane() {
 }
 
 #[test]
+fn hints_name_the_command_and_what_its_flags_take() {
+    let lab = lab_with_a_lease();
+    let durations = "hint: durations look like `500ms`, `30s`, `5m`, `2h` or `1d`";
+    for (args, hint) in [
+        (&["acquire", "x", "--tree", "a", "--ttl", "-5s"][..], durations),
+        (&["acquire", "x", "--tree", "a", "--wait", "-5s"], durations),
+        (&["watch", "theirs", "--timeout", "-5s"], durations),
+        (
+            &["acquire", "x", "--tree", "a", "--bind", "-1"],
+            "hint: name a running process by its number, or say `parent`",
+        ),
+        (&["release", "--lease", "-1"], "hint: give a whole number: lease-lane release --help"),
+        (&["--owner", "o1", "tail", "-n", "-1"], "hint: give a whole number: lease-lane tail --help"),
+        (&["heartbeat", "a", "--phase", "done"], "hint: possible values: finalizing, none"),
+        (&["release", "--lease", "x"], "hint: see what --lease takes: lease-lane release --help"),
+        (&["check", "a", "--fence", "x"], "hint: see what --fence takes: lease-lane check --help"),
+        (&["tail", "-n", "x"], "hint: see what --lines takes: lease-lane tail --help"),
+        (
+            &["acquire", "x", "--tree", "a", "--ttl", "soon"],
+            "hint: see what --ttl takes: lease-lane acquire --help",
+        ),
+        (&["acquire", "x", "--lock", ""], "hint: lease-lane acquire --help"),
+        (&["release"], "release LANE, or lease-lane release --lease N"),
+        (&["release", "--lease", "3", "a"], "release LANE, or lease-lane release --lease N"),
+        (&["adopt"], "adopt LANE --from OWNER, or lease-lane adopt --lease N --from OWNER"),
+        (&["region"], "hint: lease-lane region --help"),
+    ] {
+        let words = say(&lab, 2, &arguments(args));
+        assert!(words.trim_end().ends_with(hint), "{args:?}: {words}");
+        assert!(!words.contains("similar"), "{args:?}: {words}");
+    }
+    for (args, hint) in [
+        (
+            &["run", "--lock", "a", "-E", "300", "--", "true"][..],
+            "--conflict-exit-code takes: lease-lane run --help",
+        ),
+        (
+            &["run", "--lock", "a", "--kill-after", "soon", "--", "true"],
+            "--kill-after takes: lease-lane run --help",
+        ),
+        (&["run", "--lock", "a", "--kill-after", "-5s", "--", "true"], durations),
+    ] {
+        let run = lab.text(args);
+        assert!(run.code == Some(125) && run.err.trim_end().ends_with(hint), "{args:?}: {run}");
+    }
+}
+
+#[test]
 fn mistakes_in_a_policy() {
     let mut said = String::new();
     for policy in [

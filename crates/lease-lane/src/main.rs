@@ -8,6 +8,7 @@ mod interrupt;
 mod render;
 mod reply;
 mod typed;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -43,10 +44,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) if is_run => {
-            let _unheard = print(&mut talk, &said(&usage(&error), json));
+            let _unheard = print(&mut talk, &said(&usage::failure(&error), json));
             return ExitCode::from(exit::of_run::FAILED);
         }
-        Err(error) => Err(usage(&error)),
+        Err(error) => Err(usage::failure(&error)),
     };
     let exit = match ended {
         Ok(Ended::Streamed(exit)) => exit,
@@ -100,31 +101,4 @@ fn print(to: &mut dyn Write, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
-}
-
-/// What clap says, as one line and a hint.
-fn usage(error: &clap::Error) -> Failure {
-    let kind = error.kind();
-    if matches!(kind, ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand) {
-        return Failure::usage("no command is given", Some("lease-lane --help".into()));
-    }
-    let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let message = lines.next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
-    let mut details: Vec<&str> = lines.collect();
-    details.retain(|line| !line.starts_with("For more information"));
-    let is_list = message.ends_with(':');
-    let named: Vec<&str> =
-        details.iter().copied().take_while(|line| is_list && !line.starts_with("Usage")).collect();
-    let message = if named.is_empty() { message } else { format!("{message} {}", named.join(" ")) };
-    let tip = details.iter().find_map(|line| line.strip_prefix("tip: "));
-    let usage = details.iter().find_map(|line| line.strip_prefix("Usage: "));
-    let values = details.iter().find_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
-    let hint = match (tip.or(values), usage) {
-        (Some(tip), _) => tip.to_owned(),
-        (None, Some(usage)) => format!("usage: {usage}"),
-        (None, None) => "lease-lane --help".to_owned(),
-    };
-    Failure::usage(message, Some(hint))
 }

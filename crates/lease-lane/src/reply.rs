@@ -19,6 +19,7 @@ use lease::supervise::SuperviseError;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::typed;
 
 /// A complete answer.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Failure {
     /// What is given to `flag`, or to a variable of that name, cannot be used.
     pub(crate) fn flag(flag: &str, error: impl Display) -> Failure {
         let hint = if flag.starts_with("--") {
-            format!("see what {flag} takes: lease-lane COMMAND --help")
+            format!("see what {flag} takes: {}", typed::help())
         } else {
             format!("unset {flag}, or set it to another value")
         };
@@ -166,7 +167,7 @@ macro_rules! usage_from {
     ($($error:ty => $kind:literal),+ $(,)?) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Failure {
-                let hint = error.hint().unwrap_or_else(|| "lease-lane --help".into());
+                let hint = error.hint().unwrap_or_else(typed::help);
                 Failure::because(&error, $kind, chain_of(&error), Some(hint))
             }
         })+

@@ -159,7 +159,7 @@ fn request_of(
                 "lease-lane acquire LANE --tree PATTERN   (or --read, --lock, --whole)"
             }
             RequestError::NoTtl => "leave --ttl out for the policy's, or say --ttl 50m",
-            _ => "lease-lane acquire --help",
+            _ => &typed::help(),
         };
         Failure::usage(error.to_string(), Some(hint.into()))
     })
