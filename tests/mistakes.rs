@@ -165,6 +165,34 @@ fn a_wait_that_is_no_duration_is_not_taken_for_a_lane() {
 }
 
 #[test]
+fn a_flag_does_not_swallow_the_one_behind_it() {
+    let lab = lab_with_a_lease();
+    for (args, spelled) in [
+        (&["acquire", "--tree", "--dry-run"][..], "--tree=--dry-run"),
+        (&["acquire", "x", "--tree", "a", "--read", "--dry-run"], "--read=--dry-run"),
+        (&["acquire", "--lock", "--whole"], "--lock=--whole"),
+        (&["acquire", "x", "--tree", "--dry-rum"], "--tree=--dry-rum"),
+        (&["acquire", "x", "--tree", "-x"], "--tree=-x"),
+        (&["acquire", "x", "--tree", "a", "--why", "--force"], "--why=--force"),
+        (&["release", "theirs", "--owner", "-me"], "--owner=-me"),
+        (&["sweep", "--lane", "--dry-run"], "--lane=--dry-run"),
+        (&["region", "overlap", "a", "--cas"], "--case"),
+        (&["region", "match", "-x", "a"], "-- -x"),
+    ] {
+        let words = say(&lab, 2, &arguments(args));
+        assert!(words.contains(spelled), "{args:?}: {words}");
+    }
+    let run = lab.text(&["run", "--tree", "--dry-run", "--", "true"]);
+    assert!(run.code == Some(125) && run.err.contains("--tree=--dry-run"), "{run}");
+
+    // The spelling that is offered works, and so does what a refusal offers to paste.
+    let granted = lab.json(&["acquire", "--tree=--dry-run"]).expect(0, "acquire");
+    assert_eq!((&granted["tree"], &granted["journaled"]), (&json!(["--dry-run"]), &json!(true)));
+    let refused = lab.json(&["acquire", "y", "--tree=--dry-run", "--read", "b"]).expect(1, "refuse");
+    assert_eq!(refused["hint"], "lease-lane acquire y --tree=--dry-run --read b --wait 5m");
+}
+
+#[test]
 fn hints_name_the_command_and_what_its_flags_take() {
     let lab = lab_with_a_lease();
     let durations = "hint: durations look like `500ms`, `30s`, `5m`, `2h` or `1d`";

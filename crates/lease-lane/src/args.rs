@@ -108,13 +108,13 @@ pub(crate) struct Acquire {
     #[arg(value_name = "LANE")]
     pub(crate) lane: Option<String>,
     /// Write what PATTERN names
-    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PATTERN")]
     pub(crate) tree: Vec<String>,
     /// Read what PATTERN names, undisturbed by writers
-    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PATTERN")]
     pub(crate) read: Vec<String>,
     /// Hold the named resource lock://NAME
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) lock: Vec<String>,
     /// Write everything (the same as --tree '**')
     #[arg(long)]
@@ -386,10 +386,10 @@ pub(crate) enum RegionQuestion {
     /// Tell whether two patterns can name the same path, and show one that both do
     Overlap {
         /// One pattern
-        #[arg(value_name = "A", allow_hyphen_values = true)]
+        #[arg(value_name = "A")]
         a: String,
         /// The other
-        #[arg(value_name = "B", allow_hyphen_values = true)]
+        #[arg(value_name = "B")]
         b: String,
         /// How paths are compared
         #[arg(long, value_enum, default_value_t)]
@@ -398,10 +398,10 @@ pub(crate) enum RegionQuestion {
     /// Tell whether a pattern names a path
     Match {
         /// The pattern
-        #[arg(value_name = "PATTERN", allow_hyphen_values = true)]
+        #[arg(value_name = "PATTERN")]
         pattern: String,
         /// The path
-        #[arg(value_name = "PATH", allow_hyphen_values = true)]
+        #[arg(value_name = "PATH")]
         path: String,
         /// How paths are compared
         #[arg(long, value_enum, default_value_t)]

@@ -233,7 +233,9 @@ pub(super) fn again(request: &Request, more: &str) -> String {
     } else {
         for (flag, region) in [("--tree", &request.tree), ("--read", &request.read)] {
             for entry in region.entries() {
-                let _ = write!(hint, " {flag} {}", shell_word(entry.as_str()));
+                // Behind a space a dash would begin the next flag.
+                let joint = if entry.as_str().starts_with('-') { '=' } else { ' ' };
+                let _ = write!(hint, " {flag}{joint}{}", shell_word(entry.as_str()));
             }
         }
     }
