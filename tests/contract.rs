@@ -425,6 +425,30 @@ fn check_says_who_holds_what_is_not_covered() {
     assert_eq!(refused["code"], "REGION_CONFLICT");
 }
 
+#[test]
+fn check_answers_for_locks_and_pools_too() {
+    let lab = Lab::new();
+    lab.json(&["check", "lock://a"]).expect(1, "not_held");
+    lab.json(&["acquire", "a", "--lock", "a", "--tree", "pool://gpu", "--tree", "src"]).expect(0, "acquire");
+    let ok = lab.json(&["check", "lock://a", "lock://A", "pool://gpu", "src/x"]).expect(0, "ok");
+    assert_eq!((&ok["paths"][0]["path"], &ok["paths"][0]["lane"]), (&json!("lock://a"), &json!("a")));
+    let no = lab.json(&["check", "lock://a", "lock://b"]).expect(1, "not_held");
+    assert_eq!((&no["paths"][0]["covered"], &no["paths"][1]["covered"]), (&json!(true), &json!(false)));
+    for other in ["lock://gpu", "pool://a", "lock://*", "lock:/a", "a"] {
+        lab.json(&["check", other]).expect(1, "not_held");
+    }
+    // To another it says who holds it, and what to do.
+    let no = lab.json_as("o2", &["check", "lock://a"]).expect(1, "not_held");
+    assert_eq!(no["paths"][0]["holders"][0]["owner"], "o1");
+    let said = lab.text(&["--owner", "o2", "check", "lock://a"]).out;
+    assert!(said.contains("no   lock://a  ") && said.contains("--tree lock://a\n"), "{said}");
+    lab.json(&["check", "lock://"]).expect(2, "error");
+    lab.json(&["release", "a"]).expect(0, "released");
+    lab.json(&["acquire", "all", "--lock", "*"]).expect(0, "acquire");
+    lab.json(&["check", "lock://a", "pool://gpu", "lock://*"]).expect(0, "ok");
+    lab.json(&["check", "src/x"]).expect(1, "not_held");
+}
+
 // ------------------------------------------------------------------------------------------- regions, arbitrate
 
 #[test]

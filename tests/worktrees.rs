@@ -134,6 +134,9 @@ fn told_apart_they_share_neither_paths_nor_lanes_but_named_resources() {
     assert_eq!(refused["conflicts"][0]["overlap"], "lock://db");
     trees.grant("wt", "o2", "gpu", "pool://gpu");
     trees.refuse("main", "o3", "gpu", "pool://gpu", "POOL_FULL");
+    trees.ask("wt", "o1", &["check", "lock://db"]).expect(0, "ok");
+    let not_held = trees.ask("wt", "o1", &["check", "pool://gpu", "src/x"]).expect(1, "not_held");
+    assert_eq!(not_held["paths"][0]["holders"][0]["owner"], "o2");
 
     let lanes: Vec<_> = trees.live();
     let names = [("api", "main"), ("api", "wt"), ("api", "worktrees/main"), ("db", "main"), ("gpu", "wt")];

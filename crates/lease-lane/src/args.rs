@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Show what becomes of a lease until it ends
     Watch(Watch),
-    /// Tell whether paths lie in a live lease of the owner
+    /// Tell whether paths or resources lie in a live lease of the owner
     Check(Check),
     /// Rebuild the live set from the journal, now or as it was
     Replay(Replay),
@@ -310,7 +310,7 @@ pub(crate) struct Cancel {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// The paths
+    /// The paths, or resources: lock://NAME, pool://NAME
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<String>,
     /// Only lease N counts

@@ -1,7 +1,7 @@
 //! What callers write as patterns and paths, turned into what the arbiter compares: relative to the root and
 //! free of links, so that one file has one name (feature E3).
 
-use arbiter::region::{Entry, PatternError, ProjectPath, Region};
+use arbiter::region::{Case, Entry, PatternError, ProjectPath, Region};
 
 use crate::paths::{PathError, Resolved, RootDir, relative_to_root, resolve_components};
 
@@ -72,6 +72,45 @@ fn without_links(root: &RootDir, entry: Entry) -> Result<Vec<Entry>, RegionError
         plain.push(alternative.with_prefix_replaced(consumed, &replacement)?);
     }
     Ok(if any { plain } else { vec![entry] })
+}
+
+/// One thing that a lease may cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A path.
+    Path(ProjectPath),
+    /// A lock or a pool.
+    Resource(Entry),
+}
+
+impl Target {
+    /// Its name, normalised.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Target::Path(path) => path.as_str(),
+            Target::Resource(resource) => resource.as_str(),
+        }
+    }
+
+    /// Reports whether `region` has it.
+    pub fn is_in(&self, region: &Region, case: Case) -> bool {
+        match self {
+            Target::Path(path) => region.covers(path, case),
+            Target::Resource(resource) => region.holds(resource),
+        }
+    }
+}
+
+/// Reads a path, or the name of a resource: `lock://NAME` or `pool://NAME`.
+///
+/// # Errors
+///
+/// [`RegionError`] when it is neither, or leaves the root.
+pub fn target(root: &RootDir, text: &str) -> Result<Target, RegionError> {
+    if text.starts_with("lock://") || text.starts_with("pool://") {
+        return Ok(Target::Resource(Entry::parse(text)?));
+    }
+    path(root, text).map(Target::Path)
 }
 
 /// Reads a path.

@@ -184,6 +184,24 @@ impl Entry {
         })
     }
 
+    /// Reports whether who has this entry has `resource`: it is the same lock or pool, or this is all of them.
+    ///
+    /// Unlike an overlap this has two sides: `lock://*` holds `lock://db`, and not the other way round.
+    pub fn holds(&self, resource: &Self) -> bool {
+        match (self.resource_name(), resource.resource_name()) {
+            (Some(ours), Some(asked)) => ours == asked || ours == EVERY_LOCK,
+            _ => false,
+        }
+    }
+
+    /// Returns scheme and name, case-folded, if this names a resource.
+    fn resource_name(&self) -> Option<&str> {
+        match &self.scope {
+            Scope::Paths { .. } => None,
+            Scope::Lock { folded } | Scope::Pool { folded } => Some(folded),
+        }
+    }
+
     /// Returns the components at the start that are plain names, unescaped, in the case written.
     ///
     /// Every named path begins with them. None for a resource, and none for `{a,b}/c`: see [`Entry::spelled_out`].

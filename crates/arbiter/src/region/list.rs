@@ -127,6 +127,11 @@ impl Region {
     pub fn covers(&self, path: &ProjectPath, case: Case) -> bool {
         self.entries.iter().any(|entry| entry.covers(path, case))
     }
+
+    /// Reports whether any entry is the lock or pool `resource`, or all of them.
+    pub fn holds(&self, resource: &Entry) -> bool {
+        self.entries.iter().any(|entry| entry.holds(resource))
+    }
 }
 
 impl TryFrom<Vec<String>> for Region {

@@ -3,7 +3,8 @@
 use arbiter::lease::Halted;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::seq::{Fence, LeaseId};
-use lease::regions;
+use arbiter::text::{shell_word, shown};
+use lease::regions::{self, Target};
 use lease::session::{Checked, PathCheck};
 use serde::Serialize;
 
@@ -33,17 +34,19 @@ struct PathJson<'a> {
 
 pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failure> {
     let root = context.root()?;
-    let mut paths = Vec::new();
-    for path in &args.paths {
-        paths.push(regions::path(&root, path)?);
+    let mut targets = Vec::new();
+    for text in &args.paths {
+        targets.push(regions::target(&root, text)?);
     }
     let lease = args.lease.map(|n| LeaseId::new(n).ok_or_else(|| Failure::flag("--lease", "0 is no lease")));
     let fence = args.fence.map(|n| Fence::new(n).ok_or_else(|| Failure::flag("--fence", "0 is no fence")));
     let (lease, fence) = (lease.transpose()?, fence.transpose()?);
     let owner = context.owner()?;
     let checks = match context.look()? {
-        None => paths.into_iter().map(|path| PathCheck { path, by: None, others: Vec::new() }).collect(),
-        Some(disk) => match context.session_here(&disk, owner.clone()).check(paths, lease, fence)? {
+        None => {
+            targets.into_iter().map(|target| PathCheck { target, by: None, others: Vec::new() }).collect()
+        }
+        Some(disk) => match context.session_here(&disk, owner.clone()).check(targets, lease, fence)? {
             Checked::Paths(checks) => checks,
             Checked::Fenced(lease) => {
                 let json = serde_json::json!({ "outcome": "fenced", "lease": lease.lease, "fence": lease.fence, "owner": lease.owner });
@@ -61,7 +64,7 @@ fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
         Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
     let mut text = String::new();
     for check in checks {
-        let path = arbiter::text::shown(check.path.as_str(), 500).to_string();
+        let path = shown(check.target.as_str(), 500).to_string();
         match &check.by {
             Some(lease) => {
                 text.push_str(&format!("yes  {path}  lease {} · lane {}\n", lease.lease, lease.lane));
@@ -77,15 +80,20 @@ fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
             }
         }
     }
-    if !all {
-        text.push_str("hint: lease-lane acquire --tree PATTERN\n");
-    }
+    let missing = checks.iter().filter(|check| check.by.is_none());
+    let hint = missing.map(|check| match &check.target {
+        Target::Path(_) => "hint: lease-lane acquire --tree PATTERN\n".to_owned(),
+        Target::Resource(resource) => {
+            format!("hint: lease-lane acquire --tree {}\n", shell_word(resource.as_str()))
+        }
+    });
+    text.extend(hint.take(1));
     Reply::new(if all { Exit::Yes } else { Exit::No }, &json, text)
 }
 
 fn path_json(check: &PathCheck) -> PathJson<'_> {
     PathJson {
-        path: check.path.as_str(),
+        path: check.target.as_str(),
         covered: check.by.is_some(),
         lease: check.by.as_ref().map(|lease| lease.lease),
         fence: check.by.as_ref().map(|lease| lease.fence),

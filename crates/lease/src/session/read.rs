@@ -4,7 +4,6 @@ use arbiter::evidence::Liveness;
 use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::queue::Waiter;
-use arbiter::region::ProjectPath;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::Timestamp;
 use arbiter::worktree::{WorktreeName, are_apart};
@@ -16,6 +15,7 @@ use journal::store::Store;
 use super::holder::meant;
 use super::{LeaseError, Session, Which, observe};
 use crate::machine::Machine;
+use crate::regions::Target;
 
 /// The live set as it is now.
 #[derive(Clone, Debug)]
@@ -65,11 +65,11 @@ pub struct Stood {
     pub ended: Option<Ended>,
 }
 
-/// Whether one path is covered.
+/// Whether one path or resource is covered.
 #[derive(Clone, Debug)]
 pub struct PathCheck {
-    /// The path, normalised.
-    pub path: ProjectPath,
+    /// What was asked about.
+    pub target: Target,
     /// The caller's lease that covers it for writing.
     pub by: Option<Lease>,
     /// The leases of others that claim it.
@@ -79,7 +79,7 @@ pub struct PathCheck {
 /// What a check of paths came to.
 #[derive(Clone, Debug)]
 pub enum Checked {
-    /// Each path with its answer.
+    /// Each path or resource with its answer.
     Paths(Vec<PathCheck>),
     /// The lease that was named has another fence by now.
     Fenced(Box<Lease>),
@@ -134,15 +134,15 @@ impl<M: Machine> Session<M> {
         Ok(Stood { seq: store.head().map(|head| head.seq), held, ended })
     }
 
-    /// Whether each path lies in the write region of a live lease of the caller, or of the one lease named; a lease that
-    /// is of one worktree alone counts only there. Never writes.
+    /// Whether each path or resource lies in the write region of a live lease of the caller, or of the one lease named;
+    /// a path of a lease that is of one worktree alone counts only there. Never writes.
     ///
     /// # Errors
     ///
     /// [`LeaseError`].
     pub fn check(
         &mut self,
-        paths: Vec<ProjectPath>,
+        targets: Vec<Target>,
         lease: Option<LeaseId>,
         fence: Option<Fence>,
     ) -> Result<Checked, LeaseError> {
@@ -162,7 +162,7 @@ impl<M: Machine> Session<M> {
         };
         let here = self.worktree.as_ref();
         Ok(Checked::Paths(
-            paths.into_iter().map(|path| check_path(&self.machine, state, path, here, is_mine)).collect(),
+            targets.into_iter().map(|target| check(&self.machine, state, target, here, is_mine)).collect(),
         ))
     }
 
@@ -172,27 +172,30 @@ impl<M: Machine> Session<M> {
     }
 }
 
-fn check_path<M: Machine>(
+fn check<M: Machine>(
     machine: &M,
     state: &State,
-    path: ProjectPath,
+    target: Target,
     here: Option<&WorktreeName>,
     is_mine: impl Fn(&Lease) -> bool,
 ) -> PathCheck {
     let case = state.policy.case;
-    // Who cannot tell where it is may be anywhere: then a lease of one worktree alone covers nothing for it.
-    let is_of_here = |lease: &Lease| lease.worktree.is_none() || lease.worktree.as_ref() == here;
-    let covers = |lease: &&Lease| is_mine(lease) && is_of_here(lease) && lease.tree.covers(&path, case);
+    let is_path = matches!(target, Target::Path(_));
+    // Who cannot tell where it is may be anywhere: then a lease of one worktree alone covers no path for it. Locks and
+    // pools are those of all worktrees.
+    let is_of_here = |lease: &Lease| !is_path || lease.worktree.is_none() || lease.worktree.as_ref() == here;
+    let is_apart = |lease: &Lease| is_path && are_apart(lease.worktree.as_ref(), here);
+    let covers = |lease: &&Lease| is_mine(lease) && is_of_here(lease) && target.is_in(&lease.tree, case);
     let by = state.live.iter().find(covers).cloned();
-    let claims = |lease: &&Lease| lease.tree.covers(&path, case) || lease.read.covers(&path, case);
+    let claims = |lease: &&Lease| target.is_in(&lease.tree, case) || target.is_in(&lease.read, case);
     let others = state
         .live
         .iter()
-        .filter(|lease| !is_mine(lease) && !are_apart(lease.worktree.as_ref(), here))
+        .filter(|lease| !is_mine(lease) && !is_apart(lease))
         .filter(claims)
         .map(|lease| view(machine, lease, &state.policy))
         .collect();
-    PathCheck { path, by, others }
+    PathCheck { target, by, others }
 }
 
 fn view<M: Machine>(machine: &M, lease: &Lease, policy: &Policy) -> LeaseView {
