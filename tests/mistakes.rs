@@ -241,6 +241,25 @@ fn hints_name_the_command_and_what_its_flags_take() {
 }
 
 #[test]
+fn an_operation_or_a_lane_that_is_none_is_not_answered_as_if_it_were() {
+    let lab = lab_with_a_lease();
+    for follow in [&[][..], &["-f"]] {
+        let tail = [&["tail", "--op", "NOPE"][..], follow].concat();
+        let words = say(&lab, 2, &arguments(&tail));
+        assert!(words.contains("no operation `NOPE`") && words.contains("ACQUIRE, REFUSE"), "{words}");
+    }
+    // Each that is offered is one.
+    let said = lab.json(&["tail", "--op", "NOPE"]).expect(2, "error");
+    let known = said["error"]["hint"].as_str().unwrap().strip_prefix("one of ").unwrap().split(", ");
+    assert_eq!(known.filter(|op| lab.text(&["tail", "--op", op]).code == Some(0)).count(), 16);
+    assert!(lab.text(&["tail", "--op", "acquire"]).out.contains("ACQUIRE"));
+
+    let swept = lab.text(&["sweep", "--lane", "nope"]);
+    assert_eq!((swept.code, &*swept.out), (Some(0), "lane `nope` holds no live lease\n"), "{swept}");
+    assert_eq!(Lab::new().text(&["sweep"]).out, "no lease is live\n");
+}
+
+#[test]
 fn mistakes_in_a_policy() {
     let mut said = String::new();
     for policy in [

@@ -73,6 +73,28 @@ pub enum Op {
     Unknown(String),
 }
 
+impl Op {
+    /// The names of all operations that are known here, as records have them.
+    pub const NAMES: &[&str] = &[
+        "CHECKPOINT",
+        "ACQUIRE",
+        "REFUSE",
+        "WAIT",
+        "CANCEL",
+        "RELEASE",
+        "HEARTBEAT",
+        "ADOPT",
+        "ATTACH",
+        "HALT",
+        "SPAWN",
+        "SCAVENGE",
+        "PHASE",
+        "DEFER",
+        "POLICY",
+        "REPAIR",
+    ];
+}
+
 /// CHECKPOINT: everything that the records before it amount to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {

@@ -80,7 +80,7 @@ fn once(
             swept?
         }
     };
-    Ok(reply(swept, sweeping.dry_run))
+    Ok(reply(swept, sweeping))
 }
 
 /// The end of a loop: a signal that asks to stop.
@@ -165,11 +165,12 @@ impl<'a> LeaseJson<'a> {
     }
 }
 
-fn reply(swept: Swept, dry_run: bool) -> Reply {
+fn reply(swept: Swept, sweeping: &Sweeping) -> Reply {
+    let dry_run = sweeping.dry_run;
     let Swept { reclaimed, deferred, kept, gone, failed } = swept;
     let failed: Vec<(LeaseId, Failure)> =
         failed.into_iter().map(|(id, error): (LeaseId, LeaseError)| (id, error.into())).collect();
-    let text = text(&reclaimed, &deferred, [&kept, &gone], &failed, dry_run);
+    let text = text(&reclaimed, &deferred, [&kept, &gone], &failed, sweeping);
     let (exit, outcome) = failed.first().map_or((Exit::Yes, "ok"), |(_, failure)| (failure.exit, "io"));
     let error_of = |failure: &Failure| serde_json::json!(failure)["error"].take();
     let json = Json {
@@ -199,7 +200,7 @@ fn text(
     deferred: &[(SweptLease, Timestamp)],
     [kept, gone]: [&[SweptLease]; 2],
     failed: &[(LeaseId, Failure)],
-    dry_run: bool,
+    sweeping: &Sweeping,
 ) -> String {
     let line = |what: &str, SweptLease { lease, reason, .. }: &SweptLease, more: &str| {
         let (id, lane, owner) = (lease.lease, &lease.lane, &lease.owner);
@@ -207,7 +208,7 @@ fn text(
     };
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
     let mut text = String::new();
-    let ended = if dry_run { "would end" } else { "ended" };
+    let ended = if sweeping.dry_run { "would end" } else { "ended" };
     for (lease, tier) in reclaimed {
         text.push_str(&line(ended, lease, &format!(" ({})", tier.as_str())));
     }
@@ -224,7 +225,10 @@ fn text(
         text.push_str(&format!("lease {lease} could not be swept\n{}", failure.lines()));
     }
     if text.is_empty() {
-        text.push_str("no lease is live\n");
+        text = match &sweeping.lane {
+            Some(lane) => format!("lane `{lane}` holds no live lease\n"),
+            None => "no lease is live\n".to_owned(),
+        };
     }
     text
 }

@@ -9,6 +9,7 @@ use arbiter::text::{escaped_json, shown};
 use journal::JournalError;
 use journal::disk::RealDisk;
 use journal::history;
+use journal::record::Op;
 use journal::segment::Event;
 use journal::watch::Watch;
 use serde::Deserialize;
@@ -31,7 +32,7 @@ pub(super) fn run(
     let filter = Filter {
         lane: args.lane.as_deref().map(lane_name).transpose()?,
         owner: global.owner.clone(),
-        op: args.op.as_ref().map(|op| op.to_uppercase()),
+        op: args.op.as_deref().map(operation).transpose()?,
         json: global.json,
     };
     let mut disk = context.look()?;
@@ -63,6 +64,16 @@ pub(super) fn run(
             return Ok(Exit::Yes);
         }
     }
+}
+
+/// The operation that is meant. What no record can be would be waited for in vain.
+fn operation(given: &str) -> Result<String, Failure> {
+    let name = given.to_uppercase();
+    if Op::NAMES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    let hint = format!("one of {}", Op::NAMES.join(", "));
+    Err(Failure::usage(format!("--op: there is no operation `{}`", shown(given, 80)), Some(hint)))
 }
 
 /// Prints; `Some` when nobody reads any more.
