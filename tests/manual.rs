@@ -111,6 +111,11 @@ fn flags(help: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_command_has_a_page_with_everything_that_its_help_has() {
     let lab = Lab::without_repository();
+    let before = kit::listing(lab.path());
+    let said = lab.json(&["man", "--dir", "pages/man1"]).expect(2, "error");
+    assert_eq!(said["error"]["hint"], "mkdir -p pages/man1", "{said}");
+    assert_eq!(kit::listing(lab.path()), before, "no directories for a name that may be mistyped");
+    std::fs::create_dir(lab.path().join("pages")).unwrap();
     let written = lab.json(&["man", "--dir", "pages/man1"]).expect(0, "ok");
     let files: BTreeSet<String> = std::fs::read_dir(lab.path().join("pages/man1"))
         .unwrap()

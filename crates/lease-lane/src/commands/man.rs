@@ -1,8 +1,9 @@
 //! `man`: the pages, made from the same words as `--help`.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use arbiter::text::shell_word;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -56,6 +57,7 @@ pub(super) fn run(args: &args::Man) -> Result<Reply, Failure> {
     };
     let mut pages = Vec::new();
     collect(of, &mut pages);
+    make(dir)?;
     let mut written = Vec::new();
     for page in &pages {
         written.push(write(dir, page)?.display().to_string());
@@ -128,10 +130,22 @@ fn without_help(command: &Command) -> Command {
     command
 }
 
+/// Makes the directory, and none above it: where there are none, the name is more likely mistyped than meant.
+fn make(dir: &Path) -> Result<(), Failure> {
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let hint = format!("mkdir -p {}", shell_word(&dir.display().to_string()));
+            let text = format!("the directory above `{}` is not there", dir.display());
+            Err(Failure::because(&error, "usage", text, Some(hint)))
+        }
+        // What else is wrong shows when the pages are written.
+        _ => Ok(()),
+    }
+}
+
 fn write(dir: &Path, page: &Page) -> Result<PathBuf, Failure> {
     let path = dir.join(&page.file);
-    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, &page.roff));
-    written.map_err(|error: io::Error| {
+    std::fs::write(&path, &page.roff).map_err(|error: io::Error| {
         Failure::io(
             format!("could not write `{}`: {error}", path.display()),
             "name a directory that you may write",
