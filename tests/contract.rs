@@ -449,6 +449,36 @@ fn check_answers_for_locks_and_pools_too() {
     lab.json(&["check", "src/x"]).expect(1, "not_held");
 }
 
+#[test]
+fn what_is_said_of_who_is_in_the_way_is_true_and_said_once() {
+    let lab = Lab::new();
+    let sleeper = Sleeper::new();
+    let bound = ["acquire", "x", "--tree", "src", "--bind", &sleeper.pid()];
+    let lease = lab.json_as("bob", &bound).expect(0, "acquire")["lease"].to_string();
+    let who = format!("held by `bob` (lease {lease}, pid {}) for ", sleeper.pid());
+    for (lane, more) in [("x", ""), ("y", "; it writes `src/.a`")] {
+        let waited = lab.text(&["acquire", lane, "--tree", "src/.a", "--wait", "10ms"]);
+        let line = waited.err.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("Blocking waiting for lane `x`: {who}")), "{line}");
+        assert!(line.ends_with(more) && line.matches("held by").count() == 1, "{line}");
+    }
+    let foreign = lab.text(&["release", "--lease", &lease]);
+    assert!(
+        foreign.out.starts_with(&format!("not_yours: lease {lease} belongs to `bob`, not to `o1`")),
+        "{foreign}"
+    );
+
+    // Its time is over, its process lives: it holds on.
+    lab.json_as("eve", &["acquire", "z", "--lock", "z", "--ttl", "1ms", "--bind", &sleeper.pid()])
+        .expect(0, "acquire");
+    let refused = poll("the time is over", DEADLINE, || {
+        let refused = lab.text(&["acquire", "z", "--lock", "z"]);
+        assert_eq!(refused.code, Some(1), "{refused}");
+        refused.out.contains(" ago, processes alive").then_some(refused)
+    });
+    assert!(refused.out.contains(", expired ") && !refused.out.contains("expires"), "{refused}");
+}
+
 // ------------------------------------------------------------------------------------------- regions, arbitrate
 
 #[test]

@@ -111,7 +111,11 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
         release(&lab, &held.0, held.1);
         let owner = waiting.owner.clone();
         let answer = waiting.end();
-        assert!(answer.err.starts_with("Blocking waiting for lane `x` of `holder`"), "{}", answer.err);
+        assert!(
+            answer.err.starts_with("Blocking waiting for lane `x`: held by `holder` (lease "),
+            "{}",
+            answer.err
+        );
         assert!(answer.err.contains("\nWaited "), "{}", answer.err);
         held = (owner, lease(&answer.expect(0, "acquire")));
         let others = waiters(&lab);

@@ -31,6 +31,11 @@ pub(crate) fn from_now(at: Timestamp, now: Timestamp) -> String {
     if at >= now { format!("in {}", span(at.since(now))) } else { format!("{} ago", span(now.since(at))) }
 }
 
+/// `expires in 3m 20s` or `expired 3m 20s ago`.
+pub(crate) fn expiry(at: Timestamp, now: Timestamp) -> String {
+    format!("{} {}", if at >= now { "expires" } else { "expired" }, from_now(at, now))
+}
+
 /// A region on one line.
 pub(crate) fn region(region: &Region) -> String {
     const ENTRIES_SHOWN_MAX: usize = 6;
@@ -81,11 +86,10 @@ pub(crate) fn lease(lease: &Lease, alive: &str, now: Timestamp) -> String {
     }
     let _ = write!(
         text,
-        "\n  {}\n  since {}, {} {}, processes alive: {alive}\n",
+        "\n  {}\n  since {}, {}, processes alive: {alive}\n",
         claims(&lease.tree, &lease.read),
         from_now(lease.acquired_at, now),
-        if lease.expires_at() >= now { "expires" } else { "expired" },
-        from_now(lease.expires_at(), now),
+        expiry(lease.expires_at(), now),
     );
     if let Some(phase) = &lease.phase {
         let _ = writeln!(text, "  {}", self::phase(phase, now));
@@ -157,12 +161,12 @@ pub(crate) fn conflict(conflict: &Conflict, code: RefusalCode, now: Timestamp) -
     let why = conflict.why.as_ref().map(|why| format!("    why: {why}\n")).unwrap_or_default();
     let labels = labels("    ", &conflict.labels);
     format!(
-        "  held by {} · lease {} · lane {}{worktree}{run} · {what}\n    since {}, expires {}, processes alive: {}\n{why}{labels}",
+        "  held by {} · lease {} · lane {}{worktree}{run} · {what}\n    since {}, {}, processes alive: {}\n{why}{labels}",
         conflict.owner,
         conflict.lease,
         conflict.lane,
         from_now(conflict.since, now),
-        from_now(conflict.expires_at, now),
+        expiry(conflict.expires_at, now),
         conflict.alive.as_str(),
     )
 }

@@ -14,7 +14,7 @@ use arbiter::request::{Labels, Request, RequestError};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::text::{Text, shown};
 use arbiter::time::{Span, Timestamp};
-use arbiter::verdict::{Grant, Refusal, Verdict};
+use arbiter::verdict::{Behind, Conflict, Grant, Mode, Refusal, RefusalCode, Verdict};
 use lease::clock::Clock;
 use lease::machine::RealMachine;
 use lease::paths::RootDir;
@@ -273,25 +273,30 @@ fn wait_for(
     acquired
 }
 
-/// Lane, holder, process and age of what is in the way, and why it is.
+/// Lane, holder, process and age of what is in the way; where that does not say why it is, the reason too.
 fn blocked_by(blocked: &Blocked<'_>) -> String {
-    let Blocked { refusal, pid, since, now } = *blocked;
-    let (lane, owner) = match (&refusal.behind, refusal.conflicts.first()) {
-        (Some(behind), _) => (&behind.lane, Some(&behind.owner)),
-        (None, Some(conflict)) => (&conflict.lane, Some(&conflict.owner)),
-        (None, None) => (&refusal.lane, None),
+    let Blocked { refusal, lease, pid, since, now } = *blocked;
+    let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let age = since.map(|since| format!(" for {}", render::span(now.since(since)))).unwrap_or_default();
+    if let Some(behind) = &refusal.behind {
+        let Behind { lane, owner, ticket, .. } = behind;
+        return format!("lane `{lane}`: `{owner}` comes first (ticket {ticket}{pid}), in the line{age}");
+    }
+    let first = refusal.conflicts.iter().find(|conflict| Some(conflict.lease) == lease);
+    let Some(conflict) = first.or(refusal.conflicts.first()) else {
+        return format!("lane `{}`: {}", refusal.lane, shown(&refusal.reason, 1000));
     };
-    let mut text = format!("lane `{lane}`");
-    if let Some(owner) = owner {
-        text.push_str(&format!(" of `{owner}`"));
+    let Conflict { lane, owner, lease, .. } = conflict;
+    let mut text = format!("lane `{lane}`: held by `{owner}` (lease {lease}{pid}){age}");
+    match (refusal.code, &conflict.overlap) {
+        (RefusalCode::LaneHeld, _) => {}
+        (RefusalCode::RegionConflict, Some(overlap)) => {
+            let verb = if conflict.mode == Mode::Read { "reads" } else { "writes" };
+            text.push_str(&format!("; it {verb} `{}`", shown(overlap, 300)));
+        }
+        _ => text.push_str(&format!("; {}", shown(&refusal.reason, 1000))),
     }
-    let pid = pid.map(|pid| format!("pid {pid}"));
-    let age = since.map(|since| format!("for {}", render::span(now.since(since))));
-    let known: Vec<String> = pid.into_iter().chain(age).collect();
-    if !known.is_empty() {
-        text.push_str(&format!(" ({})", known.join(", ")));
-    }
-    format!("{text}: {}", shown(&refusal.reason, 1000))
+    text
 }
 
 #[derive(Serialize)]
@@ -348,12 +353,15 @@ fn granted_text(grant: &Grant, seq: Option<Seq>, repeated: bool, now: Timestamp)
     let worktree = render::worktree(grant.worktree.as_ref());
     let alone = if grant.exclusive { " (alone)" } else { "" };
     let mut text = format!(
-        "{number} · lane {}{picked}{alone}{worktree} · owner {}{again}\n  {}\n  expires {} unless it beats",
+        "{number} · lane {}{picked}{alone}{worktree} · owner {}{again}\n  {}\n  {}",
         grant.lane,
         grant.owner,
         render::claims(&grant.tree, &grant.read),
-        render::from_now(grant.expires_at, now),
+        render::expiry(grant.expires_at, now),
     );
+    if grant.expires_at >= now {
+        text.push_str(" unless it beats");
+    }
     if let Some(seq) = seq {
         text.push_str(&format!(": lease-lane heartbeat --lease {seq}"));
     }

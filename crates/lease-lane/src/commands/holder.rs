@@ -208,7 +208,12 @@ pub(super) fn missed(which: &Which, expected: &Expected, miss: &Miss) -> Reply {
         Miss::NotYours(lease) => (
             Exit::NotYours,
             "not_yours",
-            format!("{which} belongs to `{}` (lease {}), not to `{not}`", lease.owner, lease.lease),
+            match which {
+                Which::Lane(_) => {
+                    format!("{which} belongs to `{}` (lease {}), not to `{not}`", lease.owner, lease.lease)
+                }
+                Which::Lease(_) => format!("{which} belongs to `{}`, not to `{not}`", lease.owner),
+            },
         ),
         Miss::Fenced(lease) => (
             Exit::NotYours,

@@ -51,6 +51,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Blocked<'a> {
     /// What stands in the way.
     pub refusal: &'a Refusal,
+    /// The lease in the way, unless it is somebody in the line or none that holds.
+    pub lease: Option<LeaseId>,
     /// The process of the one in the way, if it is known.
     pub pid: Option<u32>,
     /// Since when it is in the way.
@@ -86,6 +88,8 @@ pub(super) struct Place {
 pub(super) struct Turn {
     awaited: Awaited,
     most: Duration,
+    /// The first of the leases in the way that hold.
+    lease: Option<LeaseId>,
     pid: Option<u32>,
     since: Option<Timestamp>,
 }
@@ -157,7 +161,7 @@ impl<M: Machine> Session<M> {
                     }) if refusal.code.may_pass() => {
                         // It could not be written down. Perhaps it can be a little later.
                         last = Some(Acquired::new(Verdict::Refuse(refusal), None));
-                        Turn { awaited: Awaited::default(), most: PAUSE, pid: None, since: None }
+                        Turn { awaited: Awaited::default(), most: PAUSE, lease: None, pid: None, since: None }
                     }
                     Tried::Answered(answer) => {
                         let is_new_grant = matches!(answer.verdict, Verdict::Grant(_)) && !answer.repeated;
@@ -203,8 +207,8 @@ impl<M: Machine> Session<M> {
                 continue;
             }
             if let (Some(waits), Verdict::Refuse(refusal)) = (waits.take(), &refused.verdict) {
-                let Turn { pid, since, .. } = turn;
-                waits(&Blocked { refusal, pid, since, now: self.now() });
+                let Turn { lease, pid, since, .. } = turn;
+                waits(&Blocked { refusal, lease, pid, since, now: self.now() });
             }
             let left = place.most.saturating_sub(self.waited(place.began));
             if self.machine.interrupted() {
@@ -508,21 +512,26 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
                 processes: first.process.iter().filter(|_| is_seen).cloned().collect(),
             },
             most,
+            lease: None,
             pid: first.process.as_ref().map(|process| process.pid),
             since: Some(first.since),
         };
     }
     let in_the_way = |id: LeaseId| live.get(id);
     let held = refusal.conflicts.iter().filter_map(|conflict| in_the_way(conflict.lease));
-    let mut turn = Turn { awaited: Awaited::default(), most: LOOK_AGAIN, pid: None, since: None };
+    let mut turn =
+        Turn { awaited: Awaited::default(), most: LOOK_AGAIN, lease: None, pid: None, since: None };
     for lease in held {
         let alive = evidence.liveness(lease.lease);
         let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);
         if lease.standing_under(policy, seen, now, &evidence.clock) != Standing::Held {
             continue;
         }
-        turn.pid = turn.pid.or(lease.processes.first().map(|process| process.pid));
-        turn.since = turn.since.or(Some(lease.acquired_at));
+        if turn.lease.is_none() {
+            turn.lease = Some(lease.lease);
+            turn.pid = lease.processes.first().map(|process| process.pid);
+            turn.since = Some(lease.acquired_at);
+        }
         if alive == Liveness::Yes {
             turn.awaited.processes.extend(lease.processes.iter().cloned());
             continue;
