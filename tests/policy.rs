@@ -364,6 +364,42 @@ fn arbitrate_decides_under_the_whole_policy() {
     assert_eq!((got, answer.code), (expected.into_iter().map(str::to_owned).collect(), Some(0)));
 }
 
+// ------------------------------------------------------------------------------------- what is there and cannot be read
+
+#[test]
+fn a_policy_that_is_there_and_leads_nowhere_is_no_missing_policy() {
+    let lab = Lab::new();
+    let policy = lab.path().join(POLICY);
+    std::os::unix::fs::symlink("gone.toml", &policy).unwrap();
+    let before = listing(lab.path());
+    for args in [&["acquire", "x", "--tree", "x"][..], &["policy", "check"], &["policy", "show"]] {
+        let error = lab.json(args).expect(2, "error");
+        assert_eq!(error["error"]["kind"], "policy", "{error}");
+    }
+    assert!(lab.json(&["doctor"]).expect(0, "ok")["policy_problem"].is_string());
+    assert_eq!(listing(lab.path()), before, "nothing was written");
+    lab.write("gone.toml", "ttl = '1m'\n");
+    assert_eq!(lab.json(&["policy", "show"]).expect(0, "ok")["policy"], json!({"ttl": "1m"}));
+    std::fs::remove_file(&policy).unwrap();
+    assert_eq!(lab.json(&["policy", "show"]).expect(0, "ok")["policy"], json!({}));
+}
+
+#[test]
+fn a_pipe_in_place_of_the_policy_holds_nobody_up_and_one_that_is_named_is_read() {
+    let lab = Lab::new();
+    let pipe = lab.path().join(POLICY);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for args in [&["acquire", "x", "--tree", "x"][..], &["policy", "check"], &["policy", "show"]] {
+        let error = lab.json(args).expect(2, "error");
+        assert!(error["error"]["message"].as_str().unwrap().contains("not a plain file"), "{error}");
+    }
+    assert!(lab.json(&["doctor"]).expect(0, "ok")["policy_problem"].is_string());
+    let asked = lab.command(["policy", "show", "--json", "--policy", POLICY]);
+    let writer = std::thread::spawn(move || std::fs::write(pipe, "ttl = '1m'\n"));
+    assert_eq!(finish(asked).expect(0, "ok")["policy"], json!({"ttl": "1m"}));
+    writer.join().unwrap().unwrap();
+}
+
 // ---------------------------------------------------------------------------------------- check, show and init
 
 #[test]

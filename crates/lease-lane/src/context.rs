@@ -1,7 +1,6 @@
 //! Where a command works: the one look at the environment, the directory and the files that say so.
 
 use std::env::VarError;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use lease::machine::RealMachine;
 use lease::mutex::Patience;
 use lease::paths::RootDir;
 use lease::place::{GivenBy, POLICY_FILE, Place, PlaceArgs};
-use lease::policy_file::PolicyError;
+use lease::policy_file::{self, PolicyError};
 use lease::regions;
 use lease::session::Session;
 
@@ -78,18 +77,20 @@ impl Context {
     }
 
     /// The policy of the day; the default one where there is no file.
-    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+    pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
         let Some(path) = &self.place.policy else { return Ok(Policy::default()) };
-        match lease::policy_file::load(path) {
-            // One that was named has to be there. One that was only found may be gone by now, or was taken for there
-            // because nobody could look.
-            Err(PolicyError::Unreadable { source, .. })
-                if source.kind() == ErrorKind::NotFound && !self.policy_is_named =>
-            {
-                Ok(Policy::default())
-            }
-            loaded => Ok(loaded?),
+        match self.policy_bytes(path)? {
+            Some(bytes) => policy_file::read(path, &bytes),
+            None => Ok(Policy::default()),
         }
+    }
+
+    /// What is in the policy file. One that was named has to be there; one that was only found may be gone by now.
+    fn policy_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>, PolicyError> {
+        if self.policy_is_named {
+            return policy_file::bytes_of_named(path).map(Some);
+        }
+        policy_file::bytes_of_found(path)
     }
 
     /// The policy file and the store, as far as they lie in the project: what the program itself rests on.

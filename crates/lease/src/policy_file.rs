@@ -8,12 +8,14 @@ mod example;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arbiter::policy::Policy;
 use arbiter::text::{nearest, shown};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, retry_on_intr};
 use toml::de::DeTable;
 
 pub use example::example;
@@ -40,6 +42,12 @@ pub enum PolicyError {
         /// Why not.
         #[source]
         source: std::io::Error,
+    },
+    /// Nobody named it, and it is no file: a pipe would hold the reader up, and none of them stays as it is.
+    #[error("the policy `{}` is not a plain file", path.display())]
+    NotPlain {
+        /// What is there.
+        path: PathBuf,
     },
     /// It is not what a policy says.
     #[error("the policy `{}` is not usable: {first}{}", path.display(), and_more(.more))]
@@ -85,7 +93,7 @@ impl PolicyError {
     /// What the reader can do now.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreadable { .. } => Some("name another one: --policy FILE".into()),
+            Self::Unreadable { .. } | Self::NotPlain { .. } => Some("name another one: --policy FILE".into()),
             Self::Unusable { first, more, .. } => {
                 let all = || "lease-lane policy check".to_owned();
                 if more.is_empty() { first.hint.clone().or_else(|| Some(all())) } else { Some(all()) }
@@ -96,31 +104,69 @@ impl PolicyError {
     /// Everything that is wrong with the text, in the order of the file; empty when it could not be read.
     pub fn problems(&self) -> Vec<&Problem> {
         match self {
-            Self::Unreadable { .. } => Vec::new(),
+            Self::Unreadable { .. } | Self::NotPlain { .. } => Vec::new(),
             Self::Unusable { first, more, .. } => std::iter::once(first).chain(more).collect(),
         }
     }
 }
 
-/// Reads and checks a policy file.
+/// Reads the bytes of a policy file that somebody named; it may be a pipe.
 ///
 /// # Errors
 ///
-/// [`PolicyError`], also for unknown keys: a rule that is silently not applied is worse than none.
-pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-    let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+/// [`PolicyError::Unreadable`].
+pub fn bytes_of_named(path: &Path) -> Result<Vec<u8>, PolicyError> {
+    let file = File::open(path).map_err(|source| unreadable(path, source))?;
+    bytes_of(path, file)
+}
+
+/// Reads the bytes of the policy file that has its usual name; `None` where there is none. A link that leads nowhere is
+/// there: whoever made it wanted a policy.
+///
+/// # Errors
+///
+/// [`PolicyError::Unreadable`], [`PolicyError::NotPlain`].
+pub fn bytes_of_found(path: &Path) -> Result<Option<Vec<u8>>, PolicyError> {
+    // Not to be held up by a pipe that somebody put there.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = match retry_on_intr(|| openat(CWD, path, flags, Mode::empty())) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT)
+            if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
+        {
+            return Ok(None);
+        }
+        // Its directory went away, and it with it.
+        Err(Errno::NOTDIR) if path.symlink_metadata().is_err() => return Ok(None),
+        // What a socket says.
+        Err(Errno::NXIO) => return Err(PolicyError::NotPlain { path: path.to_owned() }),
+        Err(error) => return Err(unreadable(path, error.into())),
+    };
+    let kind = file.metadata().map_err(|source| unreadable(path, source))?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(PolicyError::NotPlain { path: path.to_owned() });
+    }
+    bytes_of(path, file).map(Some)
+}
+
+fn bytes_of(path: &Path, file: File) -> Result<Vec<u8>, PolicyError> {
     // The file may be a link to something without an end.
     let mut bytes = Vec::new();
-    file.take(POLICY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    read(path, &bytes)
+    file.take(POLICY_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| unreadable(path, source))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> PolicyError {
+    PolicyError::Unreadable { path: path.to_owned(), source }
 }
 
 /// Checks the bytes of the policy file `path`.
 ///
 /// # Errors
 ///
-/// [`PolicyError::Unusable`].
+/// [`PolicyError::Unusable`], also for unknown keys: a rule that is silently not applied is worse than none.
 pub fn read(path: &Path, bytes: &[u8]) -> Result<Policy, PolicyError> {
     understood(bytes).map_err(|mut problems| {
         let more = problems.split_off(1);
@@ -294,7 +340,8 @@ mod tests {
 
     #[test]
     fn a_policy_without_an_end_is_not_read_to_its_end() {
-        let error = load(Path::new("/dev/zero")).unwrap_err();
+        let path = Path::new("/dev/zero");
+        let error = read(path, &bytes_of_named(path).unwrap()).unwrap_err();
         assert!(error.to_string().contains("more than"), "{error}");
     }
 

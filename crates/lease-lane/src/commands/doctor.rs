@@ -168,7 +168,7 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         file_system: file_system.map(|found| FileSystemJson::new(&found, context.allow_fs)),
         root: context.place.root.display().to_string(),
         policy: context.place.policy.as_ref().map(|path| path.display().to_string()),
-        policy_problem: context.policy().err().map(|failure| failure.message()),
+        policy_problem: context.policy().err().map(|error| Failure::from(error).message()),
         owner: context.owner().ok().map(|owner| owner.as_str().to_owned()),
         boot: CLOCK.reading().boot,
         clock: ClockJson::new(wall, CLOCK.reading(), &store.live, store.head),

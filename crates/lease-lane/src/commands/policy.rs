@@ -43,7 +43,7 @@ fn check(context: &Context) -> Result<Reply, Failure> {
         let json = Checked { outcome: "ok", source: None, hash: policy_hash(&Policy::default()) };
         return Ok(Reply::new(Exit::Yes, &json, "no policy file: the defaults hold\n"));
     };
-    let loaded = policy_file::load(path);
+    let loaded = context.policy();
     if let Err(error @ PolicyError::Unusable { .. }) = &loaded {
         return Ok(wrong(error));
     }
