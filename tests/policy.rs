@@ -6,6 +6,7 @@
 mod kit;
 
 use std::process::Command;
+use std::time::Instant;
 
 use kit::{Answer, BIN, Lab, finish, git, keys, listing, words};
 use serde_json::{Value, json};
@@ -398,6 +399,71 @@ fn a_pipe_in_place_of_the_policy_holds_nobody_up_and_one_that_is_named_is_read()
     let writer = std::thread::spawn(move || std::fs::write(pipe, "ttl = '1m'\n"));
     assert_eq!(finish(asked).expect(0, "ok")["policy"], json!({"ttl": "1m"}));
     writer.join().unwrap().unwrap();
+}
+
+/// Starts one who waits for what `args` ask, and comes back once it is in the line.
+fn wait_for(lab: &Lab, owner: &str, args: &[&str]) -> impl FnOnce() -> Answer + use<> {
+    let began = Instant::now();
+    let child = kit::start(lab.command_as(owner, &[&["acquire"], args].concat()));
+    kit::poll("it is in the line", kit::DEADLINE, || {
+        let waiters = lab.json(&["waiters"]).expect(0, "ok");
+        waiters["waiters"].as_array().unwrap().iter().any(|one| one["owner"] == owner).then_some(())
+    });
+    move || kit::wait(child, began)
+}
+
+#[test]
+fn a_waiter_is_not_granted_what_the_policy_of_today_refuses() {
+    let lab = lab("[pools.gpu]\ncapacity = 2\n");
+    let one = lab.grant("o1", "one", "pool://gpu");
+    lab.grant("o2", "two", "pool://gpu");
+    let waiter = wait_for(&lab, "o3", &["three", "--tree", "pool://gpu", "--wait", "3s"]);
+    lab.write(POLICY, "[pools.gpu]\ncapacity = 1\n");
+    lab.json(&["release", "--lease", &one.to_string()]).expect(0, "released");
+    waiter().expect(124, "timeout");
+    assert_eq!(lab.live().len(), 1);
+    lab.assert_sound();
+}
+
+#[test]
+fn a_waiter_is_granted_what_the_policy_of_today_allows() {
+    let policy =
+        "[lanes.a]\ntree = ['a']\nclass = 'c'\n[lanes.b]\ntree = ['b']\nclass = 'c'\n[classes.c]\nmax = ";
+    let lab = lab(&format!("{policy}1\n"));
+    lab.json_as("o1", &["acquire", "a"]).expect(0, "acquire");
+    let waiter = wait_for(&lab, "o2", &["b", "--wait", "20s"]);
+    lab.write(POLICY, &format!("{policy}2\n"));
+    lab.grant("o3", "else", "else");
+    assert_eq!(waiter().expect(0, "acquire")["lane"], "b");
+    lab.assert_sound();
+    // From no policy to one, and back.
+    std::fs::remove_file(lab.path().join(POLICY)).unwrap();
+    lab.grant("o4", "one", "pool://gpu");
+    let waiter = wait_for(&lab, "o5", &["two", "--tree", "pool://gpu", "--wait", "20s"]);
+    lab.write(POLICY, "[pools.gpu]\ncapacity = 2\n");
+    lab.grant("o3", "more", "more");
+    waiter().expect(0, "acquire");
+    // One that is gone says nothing any more.
+    let waiter = wait_for(&lab, "o6", &["three", "--tree", "pool://gpu", "--wait", "3s"]);
+    std::fs::remove_file(lab.path().join(POLICY)).unwrap();
+    lab.json_as("o4", &["release", "one"]).expect(0, "released");
+    waiter().expect(124, "timeout");
+    lab.assert_sound();
+}
+
+#[test]
+fn a_wait_ends_when_the_policy_can_no_longer_be_used() {
+    let lab = lab("ttl = '1h'\n");
+    let held = lab.grant("o1", "x", "x");
+    let waiter = wait_for(&lab, "o2", &["y", "--tree", "x", "--wait", "20s"]);
+    lab.write(POLICY, "ttl = '0s'\n");
+    lab.json(&["release", "--lease", &held.to_string()]).expect(0, "released");
+    let error = waiter().expect(2, "error");
+    assert_eq!(error["error"]["kind"], "policy");
+    assert!(error["error"]["message"].as_str().unwrap().contains("line 1, column 7"), "{error}");
+    assert_eq!(lab.json(&["waiters"]).expect(0, "ok")["waiters"], json!([]));
+    assert_eq!(lab.live(), [] as [u64; 0]);
+    lab.assert_sound();
 }
 
 // ---------------------------------------------------------------------------------------- check, show and init

@@ -36,6 +36,15 @@ pub(crate) struct Context {
     pub(crate) patience: Patience,
 }
 
+/// What the policy file said when it was looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum PolicyText {
+    #[default]
+    Unread,
+    Missing,
+    Of(Vec<u8>),
+}
+
 impl Context {
     pub(crate) fn find(global: &Global) -> Result<Context, Failure> {
         let cwd = current_dir()?;
@@ -78,11 +87,34 @@ impl Context {
 
     /// The policy of the day; the default one where there is no file.
     pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
-        let Some(path) = &self.place.policy else { return Ok(Policy::default()) };
-        match self.policy_bytes(path)? {
-            Some(bytes) => policy_file::read(path, &bytes),
+        match &self.place.policy {
+            Some(path) => understood(path, self.policy_bytes(path)?.as_deref()),
             None => Ok(Policy::default()),
         }
+    }
+
+    /// The policy as it is now, for one that was read before; `None` when the file says what it said. One that came from
+    /// a pipe is not there a second time.
+    pub(crate) fn policy_again(&self, said: &mut PolicyText) -> Result<Option<Policy>, PolicyError> {
+        let path = self.policy_path();
+        if self.policy_is_named && path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Ok(None);
+        }
+        let bytes = self.policy_bytes(&path)?;
+        let says = bytes.map_or(PolicyText::Missing, PolicyText::Of);
+        if *said == says {
+            return Ok(None);
+        }
+        *said = says;
+        match said {
+            PolicyText::Of(bytes) => understood(&path, Some(bytes)).map(Some),
+            PolicyText::Unread | PolicyText::Missing => understood(&path, None).map(Some),
+        }
+    }
+
+    /// Where the policy is, or would be.
+    fn policy_path(&self) -> PathBuf {
+        self.place.policy.clone().unwrap_or_else(|| self.place.root.join(POLICY_FILE))
     }
 
     /// What is in the policy file. One that was named has to be there; one that was only found may be gone by now.
@@ -95,7 +127,7 @@ impl Context {
 
     /// The policy file and the store, as far as they lie in the project: what the program itself rests on.
     pub(crate) fn own_paths(&self, root: &RootDir) -> Region {
-        let policy = self.place.policy.clone().unwrap_or_else(|| self.place.root.join(POLICY_FILE));
+        let policy = self.policy_path();
         let entry = |path: &Path| {
             let path = regions::path(root, path.to_str()?).ok()?;
             let names: Vec<&str> = path.components().collect();
@@ -138,6 +170,10 @@ impl Context {
 /// The store, made where there is none, to write to; on a file system of any kind if that is allowed.
 pub(crate) fn open_store(store: &Path, allow_fs: bool) -> Result<RealDisk, DiskError> {
     if allow_fs { RealDisk::open_or_create_anywhere(store) } else { RealDisk::open_or_create(store) }
+}
+
+fn understood(path: &Path, bytes: Option<&[u8]>) -> Result<Policy, PolicyError> {
+    bytes.map_or_else(|| Ok(Policy::default()), |bytes| policy_file::read(path, bytes))
 }
 
 pub(crate) fn current_dir() -> Result<PathBuf, Failure> {

@@ -243,6 +243,7 @@ impl From<LeaseError> for Failure {
             LeaseError::RequestIdTaken { .. } => {
                 Failure::new(Exit::Usage, "request_id", chain_of(&error), error.hint())
             }
+            LeaseError::NoPolicy => Failure::new(Exit::Usage, "policy", chain_of(&error), error.hint()),
             LeaseError::TooManyProcesses { .. } => {
                 Failure::new(Exit::Usage, "usage", chain_of(&error), error.hint())
             }

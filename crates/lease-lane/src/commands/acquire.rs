@@ -18,13 +18,13 @@ use arbiter::verdict::{Behind, Conflict, Grant, Mode, Refusal, RefusalCode, Verd
 use lease::clock::Clock;
 use lease::machine::RealMachine;
 use lease::paths::RootDir;
-use lease::session::{Acquired, Ask, Blocked, LeaseError, Session};
+use lease::session::{Acquired, Ask, Blocked, Session};
 use lease::{process, regions};
 use serde::{Deserialize, Serialize};
 
 use super::warn;
 use crate::args;
-use crate::context::{CLOCK, Context};
+use crate::context::{CLOCK, Context, PolicyText};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::render;
@@ -53,7 +53,7 @@ pub(super) fn run(
     let machine = RealMachine::new(&disk).with_clock(&CLOCK);
     let machine = interrupt.as_ref().map_or(machine, |interrupt| machine.with_interrupt(interrupt));
     let mut session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
-    let acquired = decide(&mut session, &ask, wait, talk)?;
+    let acquired = decide(context, &mut session, &ask, wait, talk)?;
     Ok(reply(&acquired, interrupt.as_ref().and_then(interrupt::exit)))
 }
 
@@ -76,14 +76,15 @@ pub(super) fn asked(context: &Context, args: &mut args::Acquire) -> Result<Asked
 }
 
 pub(super) fn decide(
+    context: &Context,
     session: &mut Session<RealMachine<'_>>,
     ask: &Ask,
     wait: Option<Duration>,
     talk: &mut dyn Write,
-) -> Result<Acquired, LeaseError> {
+) -> Result<Acquired, Failure> {
     let acquired = match wait {
-        Some(most) if !ask.dry_run => wait_for(session, ask, most, talk),
-        _ => session.acquire(ask),
+        Some(most) if !ask.dry_run => wait_for(context, session, ask, most, talk),
+        _ => session.acquire(ask).map_err(Failure::from),
     };
     warn(talk, session.take_warnings());
     acquired
@@ -91,7 +92,10 @@ pub(super) fn decide(
 
 /// The policy with its lanes' paths free of links, as the request's are.
 pub(super) fn policy_of(context: &Context, root: &RootDir) -> Result<Policy, Failure> {
-    let mut policy = context.policy()?;
+    without_links(context.policy()?, root)
+}
+
+fn without_links(mut policy: Policy, root: &RootDir) -> Result<Policy, Failure> {
     for lane in policy.lanes.values_mut() {
         lane.tree = regions::canonical(root, &lane.tree)?;
         lane.read = regions::canonical(root, &lane.read)?;
@@ -256,16 +260,33 @@ fn decided_on_nothing(ask: &Ask, own: &Region) -> Acquired {
 }
 
 fn wait_for(
+    context: &Context,
     session: &mut Session<RealMachine<'_>>,
     ask: &Ask,
     most: Duration,
     talk: &mut dyn Write,
-) -> Result<Acquired, LeaseError> {
+) -> Result<Acquired, Failure> {
+    let root = context.root()?;
+    let (mut said, mut policy, mut unusable) = (PolicyText::default(), ask.policy.clone(), None);
+    let again = || {
+        let changed = context.policy_again(&mut said).map_err(Failure::from);
+        match changed.and_then(|changed| changed.map(|policy| without_links(policy, &root)).transpose()) {
+            Ok(changed) => {
+                policy = changed.unwrap_or_else(|| policy.clone());
+                Some(policy.clone())
+            }
+            Err(failure) => {
+                unusable = Some(failure);
+                None
+            }
+        }
+    };
     let mut began = None;
-    let acquired = session.acquire_waiting(ask, most, |blocked| {
+    let acquired = session.acquire_waiting_under(again, ask, most, |blocked| {
         began = Some(Instant::now());
         let _unheard = writeln!(talk, "Blocking waiting for {}", blocked_by(blocked));
     });
+    let acquired = acquired.map_err(|error| unusable.unwrap_or_else(|| error.into()));
     if let (Some(began), Ok(Acquired { verdict: Verdict::Grant(_), .. })) = (began, &acquired) {
         let waited = Span::from_ms(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let _unheard = writeln!(talk, "Waited {}", render::span(waited));

@@ -66,7 +66,7 @@ fn under_lease(
     let disk = context.open()?;
     let owner = ask.request.owner.clone();
     let mut session = context.session(&disk, owner.clone()).resting_on(own);
-    let mut acquired = decide(&mut session, &ask, wait, talk)?;
+    let mut acquired = decide(context, &mut session, &ask, wait, talk)?;
     if let Verdict::Refuse(refusal) = &mut acquired.verdict {
         refusal.hint = in_words_of_run(&refusal.hint);
     }

@@ -30,6 +30,9 @@ pub enum LeaseError {
         /// The record that answered it.
         at: u64,
     },
+    /// While it waited, the policy became one that cannot be used.
+    #[error("the policy can no longer be used")]
+    NoPolicy,
     /// Another process cannot be attached to the lease.
     #[error("lease {lease} is bound to {most} processes already, which is the limit")]
     TooManyProcesses {
@@ -47,6 +50,7 @@ impl LeaseError {
             Self::Journal(error) => error.hint(),
             Self::Mutex(error) => error.hint(),
             Self::Chance { .. } => None,
+            Self::NoPolicy => Some("lease-lane policy check".into()),
             Self::RequestIdTaken { .. } => {
                 Some("give each new request an id of its own: --request-id ID".into())
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arbiter::decide::Question;
 use arbiter::evidence::{Evidence, Liveness};
 use arbiter::lease::Standing;
+use arbiter::policy::Policy;
 use arbiter::queue::{self, Waiter};
 use arbiter::region::Region;
 use arbiter::request::Request;
@@ -114,6 +115,23 @@ impl<M: Machine> Session<M> {
         most: Duration,
         waits: impl FnOnce(&Blocked<'_>),
     ) -> Result<Acquired, LeaseError> {
+        self.acquire_waiting_under(|| Some(ask.policy.clone()), ask, most, waits)
+    }
+
+    /// As [`Session::acquire_waiting`], but `policy` is asked for the policy of the day whenever the wait looks again:
+    /// a grant at the end of a long wait is not made under rules that somebody has changed meanwhile. The first
+    /// decision is made under the policy of `ask`. Nobody is woken by a change of the policy.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`], and [`LeaseError::NoPolicy`] as soon as `policy` has none; then nothing was granted.
+    pub fn acquire_waiting_under(
+        &mut self,
+        policy: impl FnMut() -> Option<Policy>,
+        ask: &Ask,
+        most: Duration,
+        waits: impl FnOnce(&Blocked<'_>),
+    ) -> Result<Acquired, LeaseError> {
         if let Some(again) = self.repeated(ask)? {
             return Ok(again);
         }
@@ -127,7 +145,7 @@ impl<M: Machine> Session<M> {
         let mut place = Place { ticket: None, wake: format!("{wake:016x}"), began, most, left: most };
         // Made before the first look: what happens between the look and the wait then wakes too.
         let mut watch = self.machine.watch();
-        let answer = self.stand_in_line(ask, &mut place, &mut watch, waits);
+        let answer = self.stand_in_line(policy, ask.clone(), &mut place, &mut watch, waits);
         let why = match &answer {
             Ok(acquired) if acquired.timed_out => WhyCancelled::Timeout,
             _ => WhyCancelled::Cancelled,
@@ -140,7 +158,8 @@ impl<M: Machine> Session<M> {
 
     fn stand_in_line(
         &mut self,
-        ask: &Ask,
+        mut policy: impl FnMut() -> Option<Policy>,
+        mut ask: Ask,
         place: &mut Place,
         watch: &mut M::Watch,
         waits: impl FnOnce(&Blocked<'_>),
@@ -149,10 +168,14 @@ impl<M: Machine> Session<M> {
         let mut last: Option<Acquired> = None;
         let mut may_act = true;
         let mut unwatched: Option<Name> = None;
+        let mut is_first = true;
         loop {
+            if !std::mem::take(&mut is_first) {
+                ask.policy = policy().ok_or(LeaseError::NoPolicy)?;
+            }
             let turn = if may_act || place.ticket.is_none() {
                 place.left = place.most.saturating_sub(self.waited(place.began));
-                match self.attempt(ask, Some(place))? {
+                match self.attempt(&ask, Some(place))? {
                     Tried::Answered(Acquired {
                         verdict: Verdict::Refuse(refusal),
                         seq: None,
@@ -191,7 +214,7 @@ impl<M: Machine> Session<M> {
                     }
                 }
             } else {
-                match self.look_ahead(ask, place)? {
+                match self.look_ahead(&ask, place)? {
                     Look::Act => {
                         watch.rest();
                         may_act = true;
