@@ -227,6 +227,24 @@ fn what_the_program_rests_on_is_protected_without_any_policy() {
     }
 }
 
+#[test]
+fn a_pool_can_be_protected_and_has_to_be_there() {
+    let lab = lab("[pools.gpu]\ncapacity = 2\n[protect]\npaths = ['infra/**', 'pool://GPU']\n");
+    for flag in ["--tree", "--read"] {
+        let refusal = refused(&lab.json(&["acquire", "x", flag, "pool://gpu"]), "PROTECTED");
+        assert!(refusal["reason"].as_str().unwrap().starts_with("`pool://"), "{refusal}");
+    }
+    lab.json(&["acquire", "y", "--tree", "pool://other"]).expect(0, "acquire");
+    lab.json(&["acquire", "x", "--tree", "pool://gpu", "--force", "--why", "x"]).expect(0, "acquire");
+    lab.assert_sound();
+    lab.write(POLICY, "[pools.gpu]\ncapacity = 2\n[protect]\npaths = ['infra/**', 'pool://gpo']\n");
+    let wrong = lab.json(&["policy", "check"]).expect(2, "error");
+    let problem = &wrong["problems"][0];
+    assert_eq!((&problem["line"], &problem["column"]), (&json!(4), &json!(22)), "{wrong}");
+    assert_eq!(problem["hint"], "did you mean `gpu`?");
+    lab.json(&["acquire", "z", "--tree", "z"]).expect(2, "error");
+}
+
 // -------------------------------------------------------------------------------------------------------- parents
 
 #[test]

@@ -10,10 +10,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::lease::Standing;
-use crate::region::Witness;
+use crate::region::{Case, Entry, Region, Witness};
 use crate::seq::LeaseId;
 use crate::verdict::RefusalCode;
 
+use super::Claim;
 use super::meeting::{Hit, Meeting, Surroundings, pools};
 use super::words::{self, Refused};
 
@@ -78,7 +79,22 @@ fn protected(around: &Surroundings<'_>) -> Option<Witness> {
     let aimed = aimed.filter_map(|path| {
         written.entries().iter().filter_map(|entry| entry.overlap(path, policy.case)).min()
     });
-    written.overlap(&policy.protect.paths, policy.case).into_iter().chain(aimed).min()
+    let listed = &policy.protect.paths;
+    written
+        .overlap(listed, policy.case)
+        .into_iter()
+        .chain(taken_from(around.claim, listed, policy.case))
+        .chain(aimed)
+        .min()
+}
+
+/// The least of these pools of which the claim takes one. Two who name one pool do not overlap, since there are several
+/// of it; and whoever reads it takes one as well.
+fn taken_from(claim: &Claim, listed: &Region, case: Case) -> Option<Witness> {
+    let taken = pools(claim);
+    let is_taken = |entry: &&Entry| entry.pool_name().is_some_and(|pool| taken.contains(pool));
+    let named = |entry: &Entry| Entry::every_lock().overlap(entry, case);
+    listed.entries().iter().filter(is_taken).filter_map(named).min()
 }
 
 /// `LANE_HELD`: nobody else has the lane.

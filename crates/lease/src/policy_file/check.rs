@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use arbiter::name::{LaneKey, LaneName};
 use arbiter::policy::{LanePolicy, Policy};
-use arbiter::region::Entry;
+use arbiter::region::{Entry, Region};
 use arbiter::text::{Text, nearest, shown};
 use arbiter::time::Span;
 use toml::de::{DeTable, DeValue};
@@ -50,6 +50,15 @@ pub(super) fn faults(policy: &Policy) -> Vec<Fault> {
         }
     }
     check_pools(policy, &mut faults);
+    let protected = &policy.protect.paths;
+    check_pools_of(
+        policy,
+        &pools,
+        protected,
+        "`[protect]` names",
+        || keys(["protect", "paths"]),
+        &mut faults,
+    );
     faults.0
 }
 
@@ -75,17 +84,29 @@ fn check_lane(
         faults.offer(at("class"), &what, class.as_str(), known, "add it: [classes.NAME] with `max`");
     }
     for (key, region) in [("tree", &lane.tree), ("read", &lane.read)] {
-        for (idx, entry) in region.entries().iter().enumerate() {
-            let Some(pool) = entry.pool_name() else { continue };
-            if pools.contains(pool) {
-                continue;
-            }
-            let known = policy.pools.keys().map(Text::as_str);
-            let what = format!("lane `{name}` takes from pool `{}`, which is not there", shown(pool, 100));
-            let mut path = at(key);
-            path.push(Step::Item(idx));
-            faults.offer(path, &what, pool, known, "add it: [pools.NAME] with `capacity`");
+        check_pools_of(policy, pools, region, &format!("lane `{name}` takes from"), || at(key), faults);
+    }
+}
+
+/// Every pool that a region names is there.
+fn check_pools_of(
+    policy: &Policy,
+    pools: &BTreeSet<String>,
+    region: &Region,
+    who: &str,
+    path: impl Fn() -> Vec<Step>,
+    faults: &mut Faults,
+) {
+    for (idx, entry) in region.entries().iter().enumerate() {
+        let Some(pool) = entry.pool_name() else { continue };
+        if pools.contains(pool) {
+            continue;
         }
+        let known = policy.pools.keys().map(Text::as_str);
+        let what = format!("{who} pool `{}`, which is not there", shown(pool, 100));
+        let mut path = path();
+        path.push(Step::Item(idx));
+        faults.offer(path, &what, pool, known, "add it: [pools.NAME] with `capacity`");
     }
 }
 
