@@ -5,6 +5,8 @@
 
 mod kit;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 use std::time::Instant;
 
@@ -206,8 +208,20 @@ fn what_the_program_rests_on_is_protected_without_any_policy() {
     // By a link as well.
     std::os::unix::fs::symlink(".git", lab.path().join("link")).unwrap();
     refused(&lab.json(&["acquire", "x", "--tree", "link/lease-lane/**"]), "PROTECTED");
+    // Nor is a wildcard in the first name a way around it.
+    for tree in [
+        "[l]ease-lane.toml",
+        "?ease-lane.toml",
+        "lease-lane.tom?",
+        "*.toml",
+        ".gi[t]/**",
+        "[.]git/lease-lane/**",
+    ] {
+        refused(&lab.json(&["acquire", "x", "--tree", tree]), "PROTECTED");
+    }
     // Asking for everything, or sweeping over it, is no aim.
-    for args in [&["--whole"][..], &["--tree", "**/*.toml"], &["--tree", "**/journal/**"]] {
+    for args in [&["--whole"][..], &["--tree", "**/*.toml"], &["--tree", "**/journal/**"], &["--tree", "*/x"]]
+    {
         let mut all = vec!["acquire", "x"];
         all.extend(args);
         lab.json(&all).expect(0, "acquire");
@@ -243,6 +257,37 @@ fn a_pool_can_be_protected_and_has_to_be_there() {
     assert_eq!((&problem["line"], &problem["column"]), (&json!(4), &json!(22)), "{wrong}");
     assert_eq!(problem["hint"], "did you mean `gpu`?");
     lab.json(&["acquire", "z", "--tree", "z"]).expect(2, "error");
+}
+
+#[test]
+fn what_the_program_rests_on_is_protected_whatever_the_way_to_the_project_is_called() {
+    for name in [&b"r\xff\xfet"[..], b"[r]*{o,t}?", b"back\\slash", "gr\u{fc}n".as_bytes()] {
+        let outer = Lab::without_repository();
+        let root = outer.path().join(OsStr::from_bytes(name));
+        kit::make_git_dir(&root.join(".git"));
+        std::fs::write(root.join(POLICY), "").unwrap();
+        std::os::unix::fs::symlink(&root, outer.path().join("link")).unwrap();
+        let store = outer.path().join("link/.git/lease-lane");
+        let ask = |tree: &str, more: &[&OsStr]| {
+            let mut command = outer.command_as("o1", &["acquire", "x", "--dry-run", "--tree", tree]);
+            command.current_dir(&root).args(more);
+            finish(command)
+        };
+        let elsewhere = [OsStr::new("--store"), store.as_os_str()];
+        for tree in [POLICY, "lease-lane.tom?", ".git/lease-lane/journal", ".git/**"] {
+            refused(&ask(tree, &[]), "PROTECTED");
+            refused(&ask(tree, &elsewhere), "PROTECTED");
+        }
+        ask("src/**", &[]).expect(0, "acquire");
+    }
+    // A store or a policy whose own name has signs of patterns.
+    let lab = Lab::new();
+    lab.write("st[o]re/p*.toml", "");
+    for (tree, aims) in [("st\\[o]re/p\\*.toml", true), ("st?o?re/store", true), ("store/p.toml", false)] {
+        let elsewhere = ["--store", "st[o]re/store", "--policy", "st[o]re/p*.toml"];
+        let answer = lab.json(&[&["acquire", "x", "--dry-run", "--tree", tree][..], &elsewhere].concat());
+        if aims { drop(refused(&answer, "PROTECTED")) } else { drop(answer.expect(0, "acquire")) }
+    }
 }
 
 // -------------------------------------------------------------------------------------------------------- parents

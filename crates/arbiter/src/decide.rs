@@ -146,8 +146,9 @@ pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Lea
     live.iter().filter(matters).map(|lease| lease.lease).collect()
 }
 
-/// Of `own`, the paths that the program rests on, those that the request aims at: an entry that has to begin with a
-/// plain name and leads to one of them. One that begins with a wildcard only sweeps over them (feature A11).
+/// Of `own`, the paths that the program rests on, those that the request aims at: an entry leads to one of them and is no
+/// sweep. A sweep is what begins with `*` or `**`: any first name will do for it, so it says nothing of this one. A
+/// wildcard inside the first name (`[l]ease-lane.toml`) is no excuse (feature A11).
 pub fn aimed_at(request: &Request, own: &Region, policy: &Policy) -> Region {
     let claims = claims_of(request, &LiveSet::default(), policy);
     let written = || claims.iter().flat_map(|claim| claim.tree.entries());
@@ -156,7 +157,8 @@ pub fn aimed_at(request: &Request, own: &Region, policy: &Policy) -> Region {
 }
 
 fn aims_at(entry: &Entry, path: &Entry, case: Case) -> bool {
-    let leads = |one: &Entry| one.literal_components().len() > 0 && one.overlap(path, case).is_some();
+    let sweeps = |one: &Entry| matches!(one.as_str().split('/').next(), Some("*" | "**"));
+    let leads = |one: &Entry| !sweeps(one) && one.overlap(path, case).is_some();
     entry.overlap(path, case).is_some() && entry.spelled_out().iter().any(leads)
 }
 

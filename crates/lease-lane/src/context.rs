@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
-use arbiter::region::{Entry, Region};
+use arbiter::region::{Entry, ProjectPath, Region};
 use arbiter::time::Span;
 use arbiter::worktree::WorktreeName;
 use journal::disk::{DiskError, RealDisk};
@@ -127,14 +127,17 @@ impl Context {
 
     /// The policy file and the store, as far as they lie in the project: what the program itself rests on.
     pub(crate) fn own_paths(&self, root: &RootDir) -> Region {
-        let policy = self.policy_path();
-        let entry = |path: &Path| {
-            let path = regions::path(root, path.to_str()?).ok()?;
-            let names: Vec<&str> = path.components().collect();
-            Entry::everything().with_prefix_replaced(0, &names).ok()
-        };
-        let entries = [policy.as_path(), &self.place.store].into_iter().filter_map(entry);
-        Region::parse(entries.map(String::from)).unwrap_or_default()
+        let mut own: Vec<String> = Vec::new();
+        for path in [&self.policy_path(), &self.place.store] {
+            for entry in entries_of(path, &self.place.root, root) {
+                let entry = String::from(entry);
+                if !own.contains(&entry) {
+                    own.push(entry);
+                }
+            }
+        }
+        // Whatever cannot be spelled counts as everything.
+        Region::parse_or_everything(own)
     }
 
     pub(crate) fn root(&self) -> Result<RootDir, Failure> {
@@ -170,6 +173,30 @@ impl Context {
 /// The store, made where there is none, to write to; on a file system of any kind if that is allowed.
 pub(crate) fn open_store(store: &Path, allow_fs: bool) -> Result<RealDisk, DiskError> {
     if allow_fs { RealDisk::open_or_create_anywhere(store) } else { RealDisk::open_or_create(store) }
+}
+
+/// The names of a path below the root: as it is written, and as it is without links. None when it lies elsewhere.
+///
+/// The way to the root is no pattern and may hold any bytes, so it is taken off before anything is read as text.
+fn entries_of(path: &Path, root: &Path, opened: &RootDir) -> Vec<Entry> {
+    let real = |path: &Path| {
+        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)))
+    };
+    let beneath = path.strip_prefix(root).map(Path::to_path_buf).ok().or_else(|| {
+        let (path, root) = (real(path)?, root.canonicalize().ok()?);
+        path.strip_prefix(root).map(Path::to_path_buf).ok()
+    });
+    let Some(beneath) = beneath else { return Vec::new() };
+    // A name that is not UTF-8 can be met only by a wildcard, which meets the sign that stands for it as well.
+    let text = beneath.to_string_lossy();
+    let Ok(written) = ProjectPath::parse(&text) else { return Vec::new() };
+    let resolved = regions::path(opened, &text).ok();
+    let entry = |path: &ProjectPath| {
+        let names: Vec<&str> = path.components().collect();
+        Entry::everything().with_prefix_replaced(0, &names).unwrap_or_else(|_| Entry::everything())
+    };
+    std::iter::once(entry(&written)).chain(resolved.as_ref().map(entry)).collect()
 }
 
 fn understood(path: &Path, bytes: Option<&[u8]>) -> Result<Policy, PolicyError> {
