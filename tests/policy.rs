@@ -324,6 +324,28 @@ fn a_child_works_beneath_its_parent_and_outlives_it() {
     lab.assert_sound();
 }
 
+#[test]
+fn who_asks_beneath_a_lease_for_its_lane_does_not_wait() {
+    let lab = Lab::new();
+    let top = lab.grant("boss", "top", "src/**").to_string();
+    let child = lab.json_as("a", &["acquire", "mid", "--tree", "src/a/**", "--parent", &top]);
+    let child = child.expect(0, "acquire")["lease"].to_string();
+    for (lane, parent) in [("top", &top), ("TOP", &child), ("mid", &child)] {
+        let ask = ["acquire", lane, "--tree", "src/a/x", "--parent", parent];
+        refused(&lab.json_as("b", &ask), "LANE_HELD");
+        let answer = lab.json_as("b", &[&ask[..], &["--wait", "5s"]].concat());
+        let reason = refused(&answer, "DEADLOCK")["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("beneath which it asks"), "{reason}");
+        assert!(answer.took < std::time::Duration::from_secs(4), "{answer}");
+    }
+    // A lane beside it is worth waiting for.
+    lab.grant("c", "side", "docs");
+    let beside = ["acquire", "side", "--tree", "src/b", "--parent", &top, "--wait", "1ms"];
+    lab.json_as("b", &beside).expect(124, "timeout");
+    assert_eq!(lab.json(&["waiters"]).expect(0, "ok")["waiters"], json!([]));
+    lab.assert_sound();
+}
+
 // ------------------------------------------------------------------------------------------------- in mid-flight
 
 #[test]

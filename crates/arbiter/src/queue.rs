@@ -170,10 +170,8 @@ impl WaitQueue {
 
 /// What the line makes of a verdict that the leases have given.
 pub(crate) fn in_turn(question: Question<'_>, verdict: Verdict) -> Verdict {
-    if question.waiters.is_empty() {
-        return verdict;
-    }
     match verdict {
+        Verdict::Grant(grant) if question.waiters.is_empty() => Verdict::Grant(grant),
         Verdict::Grant(grant) => match dropped(question, &grant) {
             Ok(dropped) => Verdict::Grant(past(grant, dropped)),
             Err(first) => {

@@ -3,7 +3,7 @@
 //! A ticket waits for the tickets before it that conflict, and for the held leases that keep it out. A lease ends when
 //! its owner ends it, and an owner that waits is taken to end nothing until it has been served. So: ticket to lease to
 //! owner to each ticket of that owner. A way from a request back to itself is a deadlock, and the request that closes
-//! it is refused. What an owner's own lease keeps from it is no such way: another session of that owner may end it.
+//! it is refused; so is one that asks beneath a lease for the lane of that lease. What an owner's own lease keeps from it is no such way: another session of that owner may end it.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -56,6 +56,22 @@ pub(super) fn or_else(refusal: Refusal, question: Question<'_>) -> Refusal {
     if !question.request.waits || !refusal.code.may_pass() {
         return refusal;
     }
+    if let Some(above) = own_ancestor(&refusal, question) {
+        return Refusal {
+            code: RefusalCode::Deadlock,
+            reason: format!(
+                "it would wait for ever: lane `{}` is that of lease {} of `{}`, beneath which it asks",
+                above.lane, above.lease, above.owner
+            ),
+            yours: None,
+            behind: None,
+            hint: format!(
+                "lease-lane acquire LANE --parent {} (another lane than `{}`)",
+                above.lease, above.lane
+            ),
+            ..refusal
+        };
+    }
     let Some(cycle) = cycle(question) else { return refusal };
     Refusal {
         code: RefusalCode::Deadlock,
@@ -65,6 +81,18 @@ pub(super) fn or_else(refusal: Refusal, question: Question<'_>) -> Refusal {
         hint: String::from("lease-lane release LANE (what the others wait for), then ask again"),
         ..refusal
     }
+}
+
+/// The lease above the request whose lane it wants. It stands as long as those beneath it have something to do.
+fn own_ancestor<'q>(refusal: &Refusal, question: Question<'q>) -> Option<&'q Lease> {
+    let Question { request, live, .. } = question;
+    if refusal.code != RefusalCode::LaneHeld {
+        return None;
+    }
+    // Of those above it only the one that has the lane is in the way.
+    let above = live.with_ancestors(request.parent?);
+    let mut met = refusal.conflicts.iter().map(|conflict| conflict.lease);
+    live.get(met.find(|lease| above.contains(lease))?)
 }
 
 /// The shortest way from the request over those who wait back to it, if there is one and the request is the newest on
