@@ -346,6 +346,29 @@ fn who_asks_beneath_a_lease_for_its_lane_does_not_wait() {
     lab.assert_sound();
 }
 
+#[test]
+fn a_ladder_of_which_no_lane_can_ever_be_had_is_not_waited_for() {
+    let policy = "ladder = ['a', 'b']\n[lanes.a]\ntree = ['infra/a']\n[lanes.b]\ntree = ['infra/b']\n";
+    let lab = lab(&format!("{policy}[protect]\npaths = ['infra/**']\n"));
+    let ask = ["acquire", "--wait", "5s"];
+    let answer = lab.json(&ask);
+    refused(&answer, "NO_FREE_LANE");
+    assert!(answer.took < std::time::Duration::from_secs(4), "{answer}");
+    let gone = lab.json(&["acquire", "--wait", "5s", "--force", "--parent", "77"]);
+    refused(&gone, "NO_FREE_LANE");
+    // One lane that may become free is enough.
+    lab.write(POLICY, &format!("{policy}[protect]\npaths = ['infra/a']\n"));
+    lab.json_as("o2", &["acquire", "b"]).expect(0, "acquire");
+    lab.json(&["acquire", "--wait", "1ms"]).expect(124, "timeout");
+    // What the policy of today takes away is not waited for either.
+    let waiter = wait_for(&lab, "o3", &["--wait", "20s"]);
+    lab.write(POLICY, &format!("{policy}[protect]\npaths = ['infra']\n"));
+    lab.json_as("o2", &["release", "b"]).expect(0, "released");
+    refused(&waiter(), "NO_FREE_LANE");
+    assert_eq!(lab.json(&["waiters"]).expect(0, "ok")["waiters"], json!([]));
+    lab.assert_sound();
+}
+
 // ------------------------------------------------------------------------------------------------- in mid-flight
 
 #[test]

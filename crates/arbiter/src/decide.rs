@@ -19,7 +19,7 @@ use crate::region::{Case, Entry, Region};
 use crate::request::Request;
 use crate::seq::LeaseId;
 use crate::time::{Span, Timestamp};
-use crate::verdict::{Conflict, Evicted, Grant, Refusal, Verdict};
+use crate::verdict::{Conflict, Evicted, Grant, Refusal, RefusalCode, Verdict};
 use crate::worktree::WorktreeName;
 
 use meeting::{Hit, Lanes, Surroundings};
@@ -219,6 +219,23 @@ fn policys_claim(lane: &LaneName, request: &Request, policy: &Policy) -> Option<
         class: said.class.clone(),
         worktree: worktree_of(request, policy).cloned(),
     })
+}
+
+/// Whether what was refused may be granted later without anybody changing it or the policy: whether waiting makes sense.
+/// A ladder may help if one of its lanes may.
+pub fn may_pass(refusal: &Refusal, question: Question<'_>) -> bool {
+    if refusal.code != RefusalCode::NoFreeLane {
+        return refusal.code.may_pass();
+    }
+    let lanes = Lanes::of(question.policy);
+    let may = |lane: &LaneName| {
+        let claim = policys_claim(lane, question.request, question.policy);
+        claim.is_some_and(|claim| match rules::ask(&Surroundings::of(&claim, question, &lanes)) {
+            Ok(_) => true,
+            Err(Refused { refusal, .. }) => refusal.code.may_pass(),
+        })
+    };
+    question.policy.ladder.iter().any(may)
 }
 
 /// Decides about one claim.

@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use arbiter::decide::Question;
+use arbiter::decide::{Question, may_pass};
 use arbiter::evidence::{Evidence, Liveness};
 use arbiter::lease::Standing;
 use arbiter::policy::Policy;
@@ -406,7 +406,7 @@ struct Considered {
     fallen: Vec<Dropped>,
     /// Whether nobody has said yet that the one at the front could go.
     is_news: bool,
-    /// What to wait for, if it is refused.
+    /// What to wait for, if it is refused and waiting makes sense.
     turn: Option<Turn>,
 }
 
@@ -441,7 +441,9 @@ impl Place {
         let free =
             refusal.and_then(|refusal| refusal.behind.as_ref()?.free).and_then(|free| waiters.get(free));
         let is_news = free.is_some_and(|front| front.seen_free.is_none());
-        let turn = refusal.map(|refusal| turn(refusal, question));
+        // Whoever waits in vain has nothing to wait for.
+        let turn =
+            refusal.filter(|refusal| may_pass(refusal, question)).map(|refusal| turn(refusal, question));
         Some(Considered { verdict, evidence, fallen, is_news, turn })
     }
 
@@ -464,16 +466,16 @@ impl Place {
         let Considered { verdict, evidence, fallen, is_news, turn } = considered;
         let request = self.request(ask);
         let mut ops = policy_change(ask, moment);
-        let (Verdict::Refuse(refusal), Some(turn)) = (&verdict, turn) else {
+        let Verdict::Refuse(refusal) = &verdict else {
             ops.extend(records(&verdict, &request, evidence, live));
             return Ok(Decision::Write(ops, Answer::New(verdict)));
         };
-        if !refusal.code.may_pass() {
+        let Some(turn) = turn else {
             let place = self.ticket.and_then(|ticket| waiters.get(ticket));
             ops.extend(place.map(|place| ended_by(place, WhyCancelled::Refused, &request.owner, machine)));
             ops.extend(records(&verdict, &request, evidence, live));
             return Ok(Decision::Write(ops, Answer::New(verdict)));
-        }
+        };
         let cancels: Vec<Op> = fallen.iter().map(|gone| cancel(gone, &request.owner, &evidence)).collect();
         let waits = Answer::Waits(Box::new(refusal.clone()), turn);
         if self.ticket.is_none() {
