@@ -369,6 +369,32 @@ fn a_ladder_of_which_no_lane_can_ever_be_had_is_not_waited_for() {
     lab.assert_sound();
 }
 
+#[test]
+fn a_request_id_stands_for_all_that_was_asked() {
+    let lab = lab("[protect]\npaths = ['infra']\n");
+    let parent = lab.grant("o1", "p", "p").to_string();
+    let ask = |id: &str, more: &[&str]| {
+        lab.json(&[&["acquire", "x", "--tree", "infra", "--request-id", id][..], more].concat())
+    };
+    let pid = std::process::id().to_string();
+    let others: [&[&str]; 4] = [&["--force"], &["--parent", &parent], &["--ttl", "5m"], &["--bind", &pid]];
+    assert_eq!(refused(&ask("plain", &[]), "PROTECTED").get("repeated"), None);
+    for more in others {
+        assert_eq!(ask("plain", more).expect(2, "error")["error"]["kind"], "request_id", "{more:?}");
+    }
+    assert_eq!(refused(&ask("plain", &["--why", "again"]), "PROTECTED")["repeated"], true);
+    let all = others.concat();
+    ask("all", &all).expect(0, "acquire");
+    assert_eq!(ask("all", &all).expect(0, "acquire")["repeated"], true);
+    for missing in others {
+        let fewer: Vec<&str> = all.iter().copied().filter(|flag| !missing.contains(flag)).collect();
+        assert_eq!(ask("all", &fewer).expect(2, "error")["error"]["kind"], "request_id", "{fewer:?}");
+    }
+    lab.json(&["compact"]).expect(0, "ok");
+    assert_eq!(ask("all", &all).expect(0, "acquire")["repeated"], true);
+    lab.assert_sound();
+}
+
 // ------------------------------------------------------------------------------------------------- in mid-flight
 
 #[test]

@@ -562,7 +562,7 @@ fn named(world: &World, ask: &Ask, json: &Value) -> World {
 
 /// What makes two requests under one name the same.
 fn asked(ask: &Ask) -> Value {
-    json!([ask.owner, ask.lane, ask.tree, ask.read])
+    json!([ask.owner, ask.lane, ask.tree, ask.read, ask.bind])
 }
 
 /// The lease that a holder means, or every answer it may get instead.

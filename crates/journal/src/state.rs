@@ -278,16 +278,23 @@ impl State {
     }
 }
 
-/// What tells one request from another under the same name: who asked for which lane and region, and in which worktree.
-/// The process that asks and the time may differ when a request is repeated.
+/// What tells one request from another under the same name: who asked for which lane and region, in which worktree, and
+/// what else makes another lease of it. Why it is asked for may differ when a request is repeated.
+///
+/// Answers are recorded with it: whatever is not asked for must not change it.
 pub fn fingerprint(request: &Request) -> u32 {
-    let asked = (&request.owner, &request.lane, &request.tree, &request.read);
-    let asked = match &request.worktree {
+    let Request { owner, lane, tree, read, worktree, ttl, processes, parent, force, .. } = request;
+    let asked = (owner, lane, tree, read);
+    let asked = match worktree {
         // As before there were any.
         None => serde_json::to_vec(&asked),
         Some(worktree) => serde_json::to_vec(&(asked, worktree)),
     };
-    crc32fast::hash(&asked.unwrap_or_default())
+    let mut bytes = asked.unwrap_or_default();
+    if ttl.is_some() || !processes.is_empty() || parent.is_some() || *force {
+        bytes.extend(serde_json::to_vec(&(ttl, processes, parent, force)).unwrap_or_default());
+    }
+    crc32fast::hash(&bytes)
 }
 
 /// What tells one policy from another at a glance: eight digits.
