@@ -600,6 +600,40 @@ fn a_wait_ends_when_the_policy_can_no_longer_be_used() {
     lab.assert_sound();
 }
 
+#[test]
+fn arbitrate_takes_no_policy_that_acquire_would_not_and_no_key_that_nobody_knows() {
+    let lab = Lab::new();
+    let ask = |question: &Value| {
+        let mut command = lab.command(["arbitrate"]);
+        command.stdin(std::fs::File::open(lab.write("question", &format!("{question}\n"))).unwrap());
+        finish(command)
+    };
+    let question = json!({"request": {"owner": "o", "tree": ["x"]}, "now": "2026-11-21T07:00:00Z"});
+    let with = |path: &[&str], value: Value| {
+        let mut question = question.clone();
+        *path.iter().fold(&mut question, |at, key| &mut at[*key]) = value;
+        question
+    };
+    for (policy, said) in [
+        (json!({"pools": {"gpu": {"capacity": 0}}}), "capacity"),
+        (json!({"classes": {"c": {"max": 0}}}), "max"),
+        (json!({"ladder": ["nowhere"]}), "nowhere"),
+        (json!({"ttl": "0s"}), "ttl"),
+        (json!({"lanes": {"a": {}}}), "neither `tree` nor `read`"),
+        (json!({"protect": {"paths": ["pool://none"]}}), "none"),
+    ] {
+        let error = ask(&with(&["policy"], policy)).expect(2, "error");
+        assert!(error["error"]["message"].as_str().unwrap().contains(said), "{error}");
+    }
+    for path in [&["request", "tre"][..], &["polcy"], &["request", "evidence"]] {
+        let error = ask(&with(path, json!({}))).expect(2, "error");
+        assert!(error["error"]["message"].as_str().unwrap().contains(path[path.len() - 1]), "{error}");
+    }
+    let live = json!([{"lease": 1, "lane": "l", "owner": "o", "tree": ["y"], "of_tomorrow": 1}]);
+    let granted = ask(&with(&["live"], live));
+    assert_eq!((granted.code, &granted.value()["outcome"]), (Some(0), &json!("acquire")), "{granted}");
+}
+
 // ---------------------------------------------------------------------------------------- check, show and init
 
 #[test]

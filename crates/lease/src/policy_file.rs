@@ -174,6 +174,17 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Policy, PolicyError> {
     })
 }
 
+/// Checks a policy that came in another way than by a file: that its parts fit together.
+///
+/// # Errors
+///
+/// Everything that does not fit.
+pub fn check(policy: &Policy) -> Result<(), Vec<Problem>> {
+    let faults = check::faults(policy);
+    let problem = |fault: check::Fault| Problem { at: None, what: fault.what, hint: fault.hint };
+    if faults.is_empty() { Ok(()) } else { Err(faults.into_iter().map(problem).collect()) }
+}
+
 /// A policy as a file would say it.
 ///
 /// # Panics

@@ -10,10 +10,12 @@ use arbiter::policy::Policy;
 use arbiter::region::Region;
 use arbiter::request::{Labels, Note, Request, RunId};
 use arbiter::seq::{Fence, LeaseId};
-use arbiter::text::escaped_json;
+use arbiter::text::{escaped_json, nearest, shown};
 use arbiter::time::{Span, Timestamp};
 use arbiter::worktree::WorktreeName;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 use crate::exit::Exit;
 use crate::reply::Failure;
@@ -21,8 +23,31 @@ use crate::reply::Failure;
 /// Bytes that one question may have.
 const QUESTION_BYTES_MAX: u64 = 64 << 20;
 
+/// The keys of a request.
+const REQUEST_KEYS: [&str; 16] = [
+    "lane",
+    "owner",
+    "tree",
+    "read",
+    "worktree",
+    "ttl_s",
+    "processes",
+    "parent",
+    "force",
+    "run_id",
+    "why",
+    "labels",
+    "request_id",
+    "imported",
+    "waits",
+    "ticket",
+];
+
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Asked {
+    /// A misspelled wish is not passed over in silence.
+    #[serde(deserialize_with = "known_keys_only")]
     request: Request,
     #[serde(default)]
     live: Vec<Live>,
@@ -103,10 +128,25 @@ pub(super) fn run(out: &mut dyn Write) -> Result<Exit, Failure> {
     }
 }
 
+/// A request of nothing but keys that a request has. Those of records may have more: they are of other versions too.
+fn known_keys_only<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Request, D::Error> {
+    let keys = Map::deserialize(deserializer)?;
+    if let Some(key) = keys.keys().find(|key| !REQUEST_KEYS.contains(&key.as_str())) {
+        let meant = nearest(key, REQUEST_KEYS);
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        return Err(D::Error::custom(format!("a request has no key `{}`{meant}", shown(key, 100))));
+    }
+    serde_json::from_value(Value::Object(keys)).map_err(D::Error::custom)
+}
+
 fn question_of(line: &[u8]) -> Result<Asked, String> {
     let asked: Asked = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let nothing = Policy::default();
     let policy = asked.policy.as_ref().unwrap_or(&nothing);
+    lease::policy_file::check(policy).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        format!("the policy is not usable: {}", problems.join("; "))
+    })?;
     let request = asked.request.check_under(policy).map_err(|error| error.to_string())?;
     Ok(Asked { request, ..asked })
 }
@@ -161,5 +201,32 @@ fn lease_of(one: Live, policy: &Policy, now: Timestamp) -> Lease {
         why: one.why,
         labels: one.labels,
         request_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_request_are_those_that_it_is_written_with() {
+        let all = json!({
+            "lane": "l", "owner": "o", "tree": ["t"], "read": ["r"], "worktree": "main", "ttl_s": 1,
+            "processes": [{"pid": 7, "start": 1, "boot": "b", "pidns": 1, "host": "h"}],
+            "parent": 1, "force": true, "run_id": "r", "why": "w", "labels": {"k": "v"}, "request_id": "r",
+            "imported": {
+                "from": "x", "acquired_at": "2026-11-21T07:00:00Z", "heartbeat_at": "2026-11-21T07:00:00Z",
+            },
+            "waits": true, "ticket": 1,
+        });
+        let request: Request = serde_json::from_value(all).unwrap();
+        let written = serde_json::to_value(request).unwrap();
+        let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut known = REQUEST_KEYS;
+        keys.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(keys, known);
     }
 }
