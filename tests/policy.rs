@@ -290,6 +290,26 @@ fn what_the_program_rests_on_is_protected_whatever_the_way_to_the_project_is_cal
     }
 }
 
+#[test]
+fn a_hint_insists_as_the_request_did() {
+    let lab = lab("[protect]\npaths = ['infra']\n[lanes.web]\ntree = ['infra/web']\n");
+    let held = lab.json(&["acquire", "x", "--tree", "infra", "--force"]).expect(0, "acquire");
+    let ask = ["acquire", "y", "--tree", "infra/y", "--force"];
+    let refusal = refused(&lab.json_as("o2", &ask), "REGION_CONFLICT");
+    assert_eq!(refusal["hint"], "lease-lane acquire y --tree infra/y --force --wait 5m");
+    // It comes to the same refusal, and not to another one.
+    pasted(&lab, "o2", &refusal).expect(124, "timeout");
+    let beneath = [&ask[..], &["--parent", "77"]].concat();
+    let gone = refused(&lab.json_as("o2", &beneath), "PARENT_GONE");
+    assert_eq!(gone["hint"], "lease-lane acquire y --tree infra/y --force");
+    lab.json(&["release", "--lease", &held["lease"].to_string()]).expect(0, "released");
+    let unknown = refused(&lab.json_as("o2", &["acquire", "wbe", "--force"]), "UNKNOWN_LANE");
+    pasted(&lab, "o2", &unknown).expect(0, "acquire");
+    let plain = refused(&lab.json_as("o3", &["acquire", "z", "--tree", "infra/web"]), "PROTECTED");
+    assert_eq!(plain["hint"], "lease-lane acquire z --tree infra/web --force --why TEXT");
+    lab.assert_sound();
+}
+
 // -------------------------------------------------------------------------------------------------------- parents
 
 #[test]

@@ -98,14 +98,15 @@ pub(super) fn unknown_lane(lane: LaneName, question: Question<'_>) -> Refusal {
         let _ = write!(reason, "{}`{name}`", if i == 0 { "; it knows: " } else { ", " });
     }
     let meant = nearest(lane.as_str(), known.map(LaneName::as_str));
+    let force = if question.request.force { " --force" } else { "" };
     if let Some(meant) = meant {
         let _ = write!(reason, "; did you mean `{}`?", shown(meant, 100));
     }
     Refusal {
         code: RefusalCode::UnknownLane,
         hint: match meant {
-            Some(meant) => format!("lease-lane acquire {}", shell_word(meant)),
-            None => format!("lease-lane acquire {} --tree PATTERN", shell_word(lane.as_str())),
+            Some(meant) => format!("lease-lane acquire {}{force}", shell_word(meant)),
+            None => format!("lease-lane acquire {} --tree PATTERN{force}", shell_word(lane.as_str())),
         },
         lane,
         reason,
@@ -241,6 +242,9 @@ pub(super) fn again(request: &Request, more: &str) -> String {
     }
     if let Some(parent) = request.parent {
         let _ = write!(hint, " --parent {parent}");
+    }
+    if request.force {
+        hint.push_str(" --force");
     }
     if !more.is_empty() {
         let _ = write!(hint, " {more}");
