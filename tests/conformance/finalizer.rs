@@ -52,6 +52,8 @@ fn a_job_without_a_supervisor_is_put_off_once_while_it_finalizes_and_reaped_when
     assert_eq!(counted("deferrals"), 1);
     lab.json_as("bob", &["acquire", "--tree", "src/x"]).expect(1, "refuse");
     job.kill_worker();
+    // While a group is being reaped it may be unclear for a moment whether anybody in it lives.
+    poll("the job is dead", SOON, || (leases(&lab)[0]["alive"] == "no").then_some(()));
     let reaped = poll("the job is reaped", SOON, || {
         let (list, said) = sweep(&lab);
         (list == "reclaimed").then_some(said)
