@@ -443,12 +443,14 @@ impl Truth {
                 return Err(format!("S3: nobody waits with {waiter:?}"));
             };
             let known = before.waits.get(&waiter.ticket);
+            // Who slept between looking at the clock and writing has used up its time by its own account.
+            let since = Moment { up_ms: now.up_ms.min(waiter.clock.up_ms), ..now.clone() };
             let mut waits = known.cloned().unwrap_or_else(|| Waits {
                 tag,
                 lane: waiter.request.lane_name(),
                 claim: asked.claim.clone(),
                 process: waiter.process.clone(),
-                since: now.clone(),
+                since,
                 budget: waiter.budget,
                 free: None,
             });
