@@ -22,6 +22,7 @@ pub mod state;
 pub mod store;
 pub mod watch;
 
+mod checksum;
 mod error;
 
 pub use error::{Damage, DamageClass, JournalError};

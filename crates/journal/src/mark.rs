@@ -11,6 +11,7 @@
 
 use arbiter::seq::Seq;
 
+use crate::checksum::crc32;
 use crate::line::Crc;
 
 /// Bytes of one entry, the newline included.
@@ -29,7 +30,7 @@ impl Mark {
     /// Writes the mark as an entry, newline included.
     pub fn encode(self) -> String {
         let said = format!("{:020} {}", self.seq.get(), self.crc);
-        format!("{said} {:08x}\n", crc32fast::hash(said.as_bytes()))
+        format!("{said} {:08x}\n", crc32(said.as_bytes()))
     }
 
     fn decode(line: &[u8]) -> Option<Mark> {
@@ -44,13 +45,27 @@ impl Mark {
     }
 
     /// The highest mark in a mark file.
+    ///
+    /// Of two entries the higher one is also the greater text, and entries mostly rise: read from the end, few have to
+    /// be checked.
     pub fn highest(bytes: &[u8]) -> Option<Mark> {
-        bytes.split(|&b| b == b'\n').filter_map(Mark::decode).max()
+        let mut highest: Option<(&[u8], Mark)> = None;
+        for line in bytes.rsplit(|&b| b == b'\n').filter(|line| line.len() + 1 == ENTRY_BYTES) {
+            if highest.is_none_or(|(text, _)| line > text)
+                && let Some(mark) = Mark::decode(line)
+            {
+                highest = Some((line, mark));
+            }
+        }
+        highest.map(|(_, mark)| mark)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn mark(seq: u64) -> Mark {
@@ -64,6 +79,21 @@ mod tests {
         assert_eq!(Mark::highest(text.as_bytes()), Some(mark(9)));
         assert_eq!(Mark::highest(b""), None);
         assert_eq!(mark(1).encode().len(), ENTRY_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn the_highest_is_the_greatest_of_all_entries(
+            entries in vec((1u64..20, 0u32..4), 0..12), broken in vec((any::<prop::sample::Index>(), 0u8..8), 0..4),
+        ) {
+            let marks = entries.iter().map(|&(seq, crc)| Mark { seq: Seq::new(seq).unwrap(), crc: Crc(crc) });
+            let mut bytes = marks.map(Mark::encode).collect::<String>().into_bytes();
+            for (at, bit) in broken.iter().filter(|_| !entries.is_empty()) {
+                bytes[at.index(entries.len() * ENTRY_BYTES)] ^= 1 << bit;
+            }
+            let greatest = bytes.split(|&b| b == b'\n').filter_map(Mark::decode).max();
+            prop_assert_eq!(Mark::highest(&bytes), greatest);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use arbiter::time::Timestamp;
 use arbiter::verdict::{Refusal, Verdict};
 use serde_json::{Map, Value};
 
+use crate::checksum::crc32;
 use crate::record::{
     Acquire, Answer, Checkpoint, Counters, Ended, FORMAT, Halt, KeptLease, Op, Record, Refuse, Wait,
 };
@@ -294,12 +295,12 @@ pub fn fingerprint(request: &Request) -> u32 {
     if ttl.is_some() || !processes.is_empty() || parent.is_some() || *force {
         bytes.extend(serde_json::to_vec(&(ttl, processes, parent, force)).unwrap_or_default());
     }
-    crc32fast::hash(&bytes)
+    crc32(&bytes)
 }
 
 /// What tells one policy from another at a glance: eight digits.
 pub fn policy_hash(policy: &Policy) -> String {
-    format!("{:08x}", crc32fast::hash(&serde_json::to_vec(policy).unwrap_or_default()))
+    format!("{:08x}", crc32(&serde_json::to_vec(policy).unwrap_or_default()))
 }
 
 /// The lease that an ACQUIRE brought into being.

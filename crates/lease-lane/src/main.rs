@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod exit;
 mod interrupt;
+mod parse;
 mod render;
 mod reply;
 mod typed;
@@ -16,12 +17,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
 use lease::supervise;
 use signal_hook::consts::signal::SIGXFSZ;
 
-use crate::args::Cli;
 use crate::commands::Ended;
 use crate::exit::Exit;
 use crate::reply::Failure;
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     let _best_effort = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let mut out = io::stdout().lock();
     let mut talk = io::stderr().lock();
-    let ended = match Cli::try_parse_from(arguments) {
+    let ended = match parse::parse(&arguments) {
         Ok(cli) => commands::run(cli, &mut out, &mut talk),
         Err(error) if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
             let _left_early = error.print();
