@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
-use arbiter::region::{Entry, ProjectPath, Region};
+use arbiter::region::{Entry, PatternError, ProjectPath, Region};
 use arbiter::time::Span;
 use arbiter::worktree::WorktreeName;
 use journal::disk::{DiskError, RealDisk};
@@ -127,17 +127,15 @@ impl Context {
 
     /// The policy file and the store, as far as they lie in the project: what the program itself rests on.
     pub(crate) fn own_paths(&self, root: &RootDir) -> Region {
-        let mut own: Vec<String> = Vec::new();
+        let mut own: Vec<Entry> = Vec::new();
         for path in [&self.policy_path(), &self.place.store] {
             for entry in entries_of(path, &self.place.root, root) {
-                let entry = String::from(entry);
                 if !own.contains(&entry) {
                     own.push(entry);
                 }
             }
         }
-        // Whatever cannot be spelled counts as everything.
-        Region::parse_or_everything(own)
+        Region::of(own.into_iter().map(Ok::<_, PatternError>)).unwrap_or_else(|_| Region::everything())
     }
 
     pub(crate) fn root(&self) -> Result<RootDir, Failure> {
@@ -196,7 +194,8 @@ fn entries_of(path: &Path, root: &Path, opened: &RootDir) -> Vec<Entry> {
         let names: Vec<&str> = path.components().collect();
         Entry::everything().with_prefix_replaced(0, &names).unwrap_or_else(|_| Entry::everything())
     };
-    std::iter::once(entry(&written)).chain(resolved.as_ref().map(entry)).collect()
+    let elsewhere = resolved.filter(|resolved| *resolved != written);
+    std::iter::once(&written).chain(&elsewhere).map(entry).collect()
 }
 
 fn understood(path: &Path, bytes: Option<&[u8]>) -> Result<Policy, PolicyError> {

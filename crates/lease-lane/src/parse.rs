@@ -39,9 +39,9 @@ struct NoArgs {}
 
 fn one<A: Args>(words: &[OsString], command: impl FnOnce(A) -> Command) -> Option<Cli> {
     let bare = clap::Command::new("").no_binary_name(true).disable_help_flag(true).disable_version_flag(true);
-    let found = A::augment_args(Global::augment_args(bare)).try_get_matches_from(words).ok()?;
-    let global = Global::from_arg_matches(&found).ok()?;
-    Some(Cli { global, command: command(A::from_arg_matches(&found).ok()?) })
+    let mut found = A::augment_args(Global::augment_args(bare)).try_get_matches_from(words).ok()?;
+    let global = Global::from_arg_matches_mut(&mut found).ok()?;
+    Some(Cli { global, command: command(A::from_arg_matches_mut(&mut found).ok()?) })
 }
 
 #[cfg(test)]

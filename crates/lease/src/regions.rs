@@ -36,12 +36,11 @@ pub fn region<'a>(
     root: &RootDir,
     patterns: impl IntoIterator<Item = &'a str>,
 ) -> Result<Region, RegionError> {
-    let mut spelled: Vec<String> = Vec::new();
+    let mut plain: Vec<Entry> = Vec::new();
     for pattern in patterns {
-        let entry = Entry::parse(&relative_to_root(root, pattern)?)?;
-        spelled.extend(without_links(root, entry)?.iter().map(|entry| entry.as_str().to_owned()));
+        plain.extend(without_links(root, Entry::parse(&relative_to_root(root, pattern)?)?)?);
     }
-    Ok(Region::parse(spelled.iter().map(String::as_str))?)
+    Region::of(plain.into_iter().map(Ok))
 }
 
 /// The same region by the names that its paths have without links.

@@ -50,17 +50,29 @@ impl Region {
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
+        Self::of(texts.into_iter().map(|text| Entry::parse(text.as_ref())))
+    }
+
+    /// Collects entries that were read before.
+    ///
+    /// # Errors
+    ///
+    /// The first that could not be read, or the one that makes the region too large.
+    pub fn of<E>(read: impl IntoIterator<Item = Result<Entry, E>>) -> Result<Self, E>
+    where
+        E: From<PatternError>,
+    {
         let mut entries = Vec::new();
         let mut n_spelled_bytes = 0;
-        for text in texts {
-            let text = text.as_ref();
+        for entry in read {
+            let entry = entry?;
+            let too_large = |kind| E::from(Fault::new(0, kind).of(entry.as_str()));
             if entries.len() == Self::ENTRIES_MAX {
-                return Err(Fault::new(0, PatternErrorKind::TooManyEntries).of(text));
+                return Err(too_large(PatternErrorKind::TooManyEntries));
             }
-            let entry = Entry::parse(text)?;
             n_spelled_bytes += entry.n_spelled_bytes();
             if Self::SPELLED_BYTES_MAX < n_spelled_bytes {
-                return Err(Fault::new(0, PatternErrorKind::RegionTooLarge).of(text));
+                return Err(too_large(PatternErrorKind::RegionTooLarge));
             }
             entries.push(entry);
         }
