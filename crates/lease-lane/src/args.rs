@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that every command takes, before or after its name.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Global {
     /// Keep the store in DIR [env: LEASE_LANE_STORE] [default: lease-lane in the common git directory]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
@@ -102,7 +102,7 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Acquire {
     /// Name the lane [default: the first entry of the region]
     #[arg(value_name = "LANE")]
@@ -185,7 +185,7 @@ pub(crate) struct Watch {
     pub(crate) status: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Held {
     /// The lane
     #[arg(value_name = "LANE", required_unless_present = "lease", conflicts_with = "lease")]

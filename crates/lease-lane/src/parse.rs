@@ -1,10 +1,11 @@
 //! From the words of the command line to the arguments.
 
 use std::ffi::OsString;
+use std::slice;
 
-use clap::{Args, Error, FromArgMatches, Parser};
+use clap::{Error, Parser};
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Acquire, Check, Cli, Command, Global, Heartbeat, Held};
 
 /// Reads the command line, the program's name first.
 ///
@@ -18,30 +19,144 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, Error> {
     }
 }
 
-/// The commands that hooks call on every edit, read by a parser that knows that one command: building the parsers of all
-/// commands takes longer than everything else that these do. Whatever it does not take as it stands (a mistake, help,
-/// flags before the command) is left to the parser of all.
+/// The commands that hooks call on every edit, as they call them: to build clap's parsers takes longer than everything else
+/// that these do. `None` for whatever is unusual or wrong (help, `--wait`, flags before the command, `--`, a value that begins
+/// with a dash, a flag twice): that is clap's to read, and to explain.
 fn hot(words: &[OsString]) -> Option<Cli> {
     let (command, words) = (words.get(1)?, words.get(2..)?);
-    match command.to_str()? {
-        "acquire" => one(words, |args| Command::Acquire(Box::new(args))),
-        "release" => one(words, Command::Release),
-        "heartbeat" => one(words, Command::Heartbeat),
-        "check" => one(words, Command::Check),
-        "live" => one(words, |NoArgs {}| Command::Live),
+    let mut global = Global::default();
+    let command = match command.to_str()? {
+        "acquire" => Command::Acquire(Box::new(acquire(words, &mut global)?)),
+        "release" => Command::Release(held(words, &mut global, |_, _| None)?),
+        "heartbeat" => Command::Heartbeat(heartbeat(words, &mut global)?),
+        "check" => Command::Check(check(words, &mut global)?),
+        "live" => {
+            read(words, &mut global, |_, _| None)?;
+            Command::Live
+        }
+        _ => return None,
+    };
+    Some(Cli { global, command })
+}
+
+fn acquire(words: &[OsString], global: &mut Global) -> Option<Acquire> {
+    let mut args = Acquire::default();
+    read(words, global, |flag, value| match flag {
+        PLAIN => once(&mut args.lane, value.text()?),
+        "--tree" => also(&mut args.tree, value.text()),
+        "--read" => also(&mut args.read, value.text()),
+        "--lock" => also(&mut args.lock, value.text()),
+        "--bind" => also(&mut args.bind, value.text()),
+        "--label" => also(&mut args.label, value.text()),
+        "--ttl" => once(&mut args.ttl, value.text()?),
+        "--run-id" => once(&mut args.run_id, value.text()?),
+        "--why" => once(&mut args.why, value.text()?),
+        "--request-id" => once(&mut args.request_id, value.text()?),
+        "--whole" => switch(&mut args.whole, &value),
+        "--force" => switch(&mut args.force, &value),
+        "--dry-run" => switch(&mut args.dry_run, &value),
         _ => None,
+    })?;
+    Some(args)
+}
+
+fn heartbeat(words: &[OsString], global: &mut Global) -> Option<Heartbeat> {
+    let mut coalesce = None;
+    let held = held(words, global, |flag, value| match flag {
+        "--coalesce" => once(&mut coalesce, value.text()?),
+        _ => None,
+    })?;
+    Some(Heartbeat { held, coalesce, phase: None, budget: None, bind: Vec::new() })
+}
+
+fn held<'w>(
+    words: &'w [OsString],
+    global: &mut Global,
+    mut more: impl FnMut(&str, Value<'w, '_>) -> Option<()>,
+) -> Option<Held> {
+    let mut args = Held::default();
+    read(words, global, |flag, value| match flag {
+        PLAIN => once(&mut args.lane, value.text()?),
+        "--lease" => once(&mut args.lease, value.text()?.parse().ok()?),
+        "--fence" => once(&mut args.fence, value.text()?.parse().ok()?),
+        _ => more(flag, value),
+    })?;
+    (args.lane.is_some() != args.lease.is_some()).then_some(args)
+}
+
+fn check(words: &[OsString], global: &mut Global) -> Option<Check> {
+    let mut args = Check { paths: Vec::new(), lease: None, fence: None };
+    read(words, global, |flag, value| match flag {
+        PLAIN => also(&mut args.paths, value.text()),
+        "--lease" => once(&mut args.lease, value.text()?.parse().ok()?),
+        "--fence" => once(&mut args.fence, value.text()?.parse().ok()?),
+        _ => None,
+    })?;
+    (!args.paths.is_empty()).then_some(args)
+}
+
+/// What [`read`] calls a word that is no flag; the word is its value.
+const PLAIN: &str = "";
+
+/// What may stand behind a flag.
+struct Value<'w, 'i> {
+    /// Behind a `=`, or the word itself.
+    joined: Option<&'w str>,
+    rest: &'i mut slice::Iter<'w, OsString>,
+}
+
+impl Value<'_, '_> {
+    /// The value, which has to be there.
+    fn text(self) -> Option<String> {
+        let text = match self.joined {
+            Some(joined) => joined,
+            None => self.rest.next()?.to_str().filter(|word| !word.starts_with('-'))?,
+        };
+        (!text.is_empty()).then(|| text.to_owned())
     }
 }
 
-/// What a command without arguments of its own takes.
-#[derive(Args)]
-struct NoArgs {}
+/// Reads words one after another: the flags that every command has, and what the command `takes`.
+fn read<'w>(
+    words: &'w [OsString],
+    global: &mut Global,
+    mut takes: impl FnMut(&str, Value<'w, '_>) -> Option<()>,
+) -> Option<()> {
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let word = word.to_str()?;
+        let (flag, joined) = match word.split_once('=') {
+            _ if !word.starts_with('-') => (PLAIN, Some(word)),
+            Some((flag, value)) => (flag, Some(value)),
+            None => (word, None),
+        };
+        let value = Value { joined, rest: &mut rest };
+        match flag {
+            "--store" => once(&mut global.store, value.text()?.into())?,
+            "--root" => once(&mut global.root, value.text()?.into())?,
+            "--policy" => once(&mut global.policy, value.text()?.into())?,
+            "--owner" => once(&mut global.owner, value.text()?)?,
+            "--allow-fs" => switch(&mut global.allow_fs, &value)?,
+            "--json" => switch(&mut global.json, &value)?,
+            _ => takes(flag, value)?,
+        }
+    }
+    Some(())
+}
 
-fn one<A: Args>(words: &[OsString], command: impl FnOnce(A) -> Command) -> Option<Cli> {
-    let bare = clap::Command::new("").no_binary_name(true).disable_help_flag(true).disable_version_flag(true);
-    let mut found = A::augment_args(Global::augment_args(bare)).try_get_matches_from(words).ok()?;
-    let global = Global::from_arg_matches_mut(&mut found).ok()?;
-    Some(Cli { global, command: command(A::from_arg_matches_mut(&mut found).ok()?) })
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+fn also(list: &mut Vec<String>, value: Option<String>) -> Option<()> {
+    list.push(value?);
+    Some(())
+}
+
+fn switch(place: &mut bool, value: &Value<'_, '_>) -> Option<()> {
+    let is_new = value.joined.is_none() && !*place;
+    *place = true;
+    is_new.then_some(())
 }
 
 #[cfg(test)]
@@ -53,7 +168,7 @@ mod tests {
     use super::*;
 
     const COMMANDS: [&str; 5] = ["acquire", "release", "heartbeat", "check", "live"];
-    const WORDS: [&str; 40] = [
+    const WORDS: [&str; 41] = [
         "api",
         "src/**",
         "7",
@@ -92,6 +207,7 @@ mod tests {
         "--owner",
         "--owner=ann",
         "--json",
+        "--json=x",
         "--help",
         "-h",
     ];
@@ -107,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn what_hooks_say_is_read_without_the_other_commands() {
+    fn what_hooks_say_is_read_without_clap() {
         for rest in [
             &["acquire", "api", "--tree", "src/**", "--owner", "ann", "--ttl", "10m", "--json"][..],
-            &["acquire", "--whole", "--wait", "--force"],
+            &["acquire", "--whole", "--force", "--label", "k=v", "--label=k=w", "--request-id=7"],
             &["release", "--lease", "7", "--fence", "7"],
-            &["heartbeat", "api", "--phase", "finalizing", "--budget", "5m"],
+            &["heartbeat", "api", "--coalesce", "5m", "--allow-fs"],
             &["check", "src/a.rs", "lock://db", "--json"],
             &["live", "--json", "--store", "s"],
         ] {
@@ -123,11 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_of_one_command_takes_nothing_that_the_whole_one_reads_otherwise() {
+    fn nothing_is_read_otherwise_than_clap_reads_it() {
         for command in COMMANDS {
             both_say_the_same(&words(command, &[]));
             for one in WORDS {
                 both_say_the_same(&words(command, &[one]));
+                WORDS.iter().for_each(|two| both_say_the_same(&words(command, &[one, two])));
             }
         }
     }
