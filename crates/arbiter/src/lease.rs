@@ -254,6 +254,11 @@ impl LiveSet {
         holders.is_none_or(|holders| holders.keys().all(|holder| are_apart(holder.as_ref(), worktree)))
     }
 
+    /// Whether anybody holds this lane, in whatever worktree.
+    pub fn has_lane(&self, lane: &LaneKey) -> bool {
+        self.by_lane.contains_key(lane)
+    }
+
     /// All of them, in order of first acquisition.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_id.values()

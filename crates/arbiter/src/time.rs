@@ -30,8 +30,43 @@ impl Timestamp {
 
     /// Reads RFC 3339 text with any offset; `None` when it is not that or lies outside the range.
     pub fn parse(text: &str) -> Option<Timestamp> {
+        if let Some(written) = Self::parse_as_written(text.as_bytes()) {
+            return Some(written);
+        }
         let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
         (Self::MIN.0..=Self::MAX.0).contains(&ms).then_some(Timestamp(ms))
+    }
+
+    /// Reads `YYYY-MM-DDTHH:MM:SS.mmmZ`, the one way in which times are written, and nothing else. Many times faster than
+    /// [`Timestamp::parse`], and never at odds with it.
+    ///
+    /// ```
+    /// use arbiter::time::Timestamp;
+    /// let at = Timestamp::parse_as_written(b"2026-11-21T07:31:11.123Z");
+    /// assert_eq!(at, Timestamp::parse("2026-11-21T08:31:11.123+01:00"));
+    /// assert_eq!(Timestamp::parse_as_written(b"2026-11-21T08:31:11.123+01:00"), None);
+    /// ```
+    pub fn parse_as_written(text: &[u8]) -> Option<Timestamp> {
+        let text: &[u8; 24] = text.try_into().ok()?;
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+        if marks.iter().any(|&(at, mark)| text[at] != mark) {
+            return None;
+        }
+        let number = |from: usize, to: usize| {
+            text[from..to].iter().try_fold(0i64, |number, &digit| {
+                digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+            })
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute) = (number(11, 13)?, number(14, 16)?);
+        let (second, ms) = (number(17, 19)?, number(20, 23)?);
+        let is_time = hour < 24 && minute < 60 && second < 60;
+        let is_day = 1970 <= year && (1..=12).contains(&month) && 1 <= day && day <= days_of(month, year);
+        if !is_time || !is_day {
+            return None;
+        }
+        let hours = days_before(year, month, day) * 24 + hour;
+        Some(Timestamp(((hours * 60 + minute) * 60 + second) * 1000 + ms))
     }
 
     /// This point and `span` more, no later than [`Timestamp::MAX`].
@@ -44,6 +79,24 @@ impl Timestamp {
     pub fn since(self, earlier: Timestamp) -> Span {
         Span(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+}
+
+fn days_of(month: i64, year: i64) -> i64 {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => 28 + i64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from the first of January 1970 to a day of the Gregorian calendar that is not before it.
+fn days_before(year: i64, month: i64, day: i64) -> i64 {
+    // Counted in years that begin in March, so that the leap day is the last of its year.
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    year * 365 + leap_days + day_of_year - 719_468
 }
 
 impl fmt::Display for Timestamp {
@@ -240,6 +293,38 @@ mod tests {
     fn spans_read_what_they_write() {
         for ms in [0, 1, 500, 999, 1000, 1500, 59_000, 60_000, 90_000, 3_600_000, 86_400_000, Span::MAX.0] {
             assert_eq!(Span::parse(&Span(ms).to_string()), Ok(Span(ms)), "{ms}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_short_way_as_the_long_way() {
+        const DAY_MS: i64 = 86_400_000;
+        let long_way = |text: &str| {
+            let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+            (Timestamp::MIN.0..=Timestamp::MAX.0).contains(&ms).then_some(Timestamp(ms))
+        };
+        for day in 0..=Timestamp::MAX.0 / DAY_MS {
+            let at = Timestamp(day * DAY_MS + day * 7919 % DAY_MS);
+            let text = at.to_string();
+            assert_eq!(Timestamp::parse_as_written(text.as_bytes()), Some(at), "{text}");
+        }
+        // Every byte of some of them changed to everything that may stand somewhere in a time.
+        for text in ["2024-02-29T23:59:59.999Z", "1970-01-01T00:00:00.000Z", "2100-02-28T10:10:10.010Z"] {
+            for at in 0..text.len() {
+                for letter in "0123456789-+:.TtZz ".chars() {
+                    let mut changed = String::from(&text[..at]);
+                    changed.push(letter);
+                    changed.push_str(&text[at + 1..]);
+                    let short_way = Timestamp::parse_as_written(changed.as_bytes());
+                    if let Some(read) = short_way {
+                        assert_eq!(read.to_string(), changed);
+                        assert_eq!(long_way(&changed), Some(read), "{changed}");
+                    }
+                    assert_eq!(Timestamp::parse(&changed), long_way(&changed), "{changed}");
+                    let is_canonical = long_way(&changed).is_some_and(|read| read.to_string() == changed);
+                    assert_eq!(short_way.is_some(), is_canonical, "{changed}");
+                }
+            }
         }
     }
 

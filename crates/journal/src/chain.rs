@@ -10,7 +10,7 @@ use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 
 use crate::line::{Crc, Frame};
-use crate::scan::{is_closed_off, split};
+use crate::scan::{is_closed_off, one, split};
 use crate::{Damage, DamageClass};
 
 /// The end of a chain: what the next record has to extend.
@@ -33,6 +33,10 @@ pub struct Valid<'a> {
     pub text: &'a [u8],
     /// Its frame.
     pub frame: Frame<'a>,
+    /// Records of late writers before it.
+    pub void: u64,
+    /// Unfinished writes on the lines before it.
+    pub torn: u64,
 }
 
 /// Reads one segment's bytes as a chain, from its root on. Feed it once, or again with what came later.
@@ -41,8 +45,10 @@ pub struct Chain {
     file: String,
     root: Seq,
     head: Option<Head>,
-    known: HashSet<(u64, Crc)>,
+    /// The valid records, from the root on, without a gap.
     valid: Vec<(Crc, u64)>,
+    /// The void ones.
+    late: HashSet<(u64, Crc)>,
     sealed: bool,
     void: u64,
     torn: u64,
@@ -57,8 +63,8 @@ impl Chain {
             file: file.into(),
             root,
             head: None,
-            known: HashSet::new(),
             valid: Vec::new(),
+            late: HashSet::new(),
             sealed: false,
             void: 0,
             torn: 0,
@@ -107,6 +113,10 @@ impl Chain {
         whole: bool,
         each: &mut impl FnMut(Valid<'a>) -> Result<Flow, Damage>,
     ) -> Result<(), Damage> {
+        if let Some(frame) = one(line) {
+            self.open_tail = !whole;
+            return self.record(0, line, frame, each);
+        }
         let found = split(line).map_err(|trailing| {
             self.damage(
                 trailing.at,
@@ -145,16 +155,21 @@ impl Chain {
             let is_root = self.head.is_none();
             self.head = Some(Head { seq: frame.seq, crc: frame.crc, ts: frame.ts });
             self.valid.push((frame.crc, frame.nonce));
-            let flow = each(Valid { offset, text, frame })?;
+            let flow = each(Valid { offset, text, frame, void: self.void, torn: self.torn })?;
             self.sealed = flow == Flow::Seals && !is_root;
-        } else if self.known.contains(&extends) {
+        } else if self.knows(extends) {
             self.void += 1;
+            self.late.insert((frame.seq.get(), frame.crc));
         } else {
             let what = "it extends a record that is missing: one before it was lost, changed or moved";
             return Err(self.damage(at, Some(frame.seq.get()), DamageClass::PredecessorMissing, what));
         }
-        self.known.insert((frame.seq.get(), frame.crc));
         Ok(())
+    }
+
+    /// Whether the segment has this record, valid or void.
+    fn knows(&self, (seq, crc): (u64, Crc)) -> bool {
+        Seq::new(seq).is_some_and(|seq| self.has(seq, crc)) || self.late.contains(&(seq, crc))
     }
 
     /// A root stands at the first byte or nowhere.
@@ -173,6 +188,11 @@ impl Chain {
             class,
             what: what.into(),
         }
+    }
+
+    /// The position of its root.
+    pub fn root(&self) -> Seq {
+        self.root
     }
 
     /// The last valid record; `None` before anything was read.

@@ -16,10 +16,12 @@ use arbiter::verdict::Verdict;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::chain::Valid;
 use crate::disk::{Access, Dir, Disk};
+use crate::line::Frame;
 use crate::mark::Mark;
-use crate::record::{Defer, Op, Record, Scavenge};
-use crate::segment::{self, Event, SEGMENT_BYTES_MAX, Segment};
+use crate::record::{self, Defer, Op, Record, Scavenge};
+use crate::segment::{self, Event, Legacy, SEGMENT_BYTES_MAX, Segment};
 use crate::state::{State, Until};
 use crate::{Damage, DamageClass, JournalError, line};
 
@@ -63,7 +65,7 @@ fn kept_roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
     let mut roots = roots(disk)?;
     let mut strays = 0;
     for &root in roots.split_last().map_or(&[][..], |(_, older)| older) {
-        match read_segment(disk, root, |_| Ok(())) {
+        match fold_segment(disk, root, || None, |_| {}) {
             Ok(None) => {}
             Ok(Some(segment)) if segment.seal.is_none() && segment.is_as_published() => {}
             Ok(_) | Err(JournalError::Damaged(_)) => break,
@@ -90,6 +92,23 @@ pub fn read_segment<D: Disk>(
     let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
     let bytes = segment::read_bytes(disk, &file, &name)?;
     let segment = segment::read_known(root, &bytes, show)?;
+    segment.check_mark(mark).map_err(JournalError::Damaged)?;
+    Ok(Some(segment))
+}
+
+/// As [`read_segment`] for who needs the outcome alone, and of each record no more than its line. `before` is what the
+/// segment before it left; it is asked only when this one is there.
+fn fold_segment<D: Disk>(
+    disk: &D,
+    root: Seq,
+    before: impl FnOnce() -> Option<Legacy>,
+    glance: impl FnMut(&Valid<'_>),
+) -> Result<Option<Segment>, JournalError> {
+    let mark = mark_of(disk, root)?;
+    let name = segment::name(root);
+    let Some(file) = disk.open(&name, Access::Read)? else { return Ok(None) };
+    let bytes = segment::read_bytes(disk, &file, &name)?;
+    let segment = segment::fold_known(root, &bytes, before(), glance)?;
     segment.check_mark(mark).map_err(JournalError::Damaged)?;
     Ok(Some(segment))
 }
@@ -134,16 +153,19 @@ pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<Strin
         let name = segment::name(root);
         survey.segments += 1;
         survey.bytes += disk.len(&name)?.unwrap_or(0);
-        let read = read_segment(disk, root, |event| {
-            if event.is_root {
-                root_line = event.text.to_vec();
+        let left = || before.as_mut().and_then(Segment::hand_over);
+        let read = fold_segment(disk, root, left, |valid| {
+            let is_root = valid.offset == 0;
+            if is_root {
+                root_line = valid.text.to_vec();
             }
-            if let Op::Repair(repair) = &event.record.op {
-                repaired.push(repair.file.clone());
+            if valid.frame.op == "REPAIR"
+                && let Ok(Op::Repair(repair)) = record::decode(&valid.frame, valid.text)
+            {
+                repaired.push(repair.file);
             }
             // The root of a segment is the last record of the one before, shown again.
-            records += u64::from(!event.is_root || event.record.seq == Seq::FIRST);
-            Ok(())
+            records += u64::from(!is_root || valid.frame.seq == Seq::FIRST);
         });
         let segment = match read {
             Ok(Some(segment)) => segment,
@@ -261,30 +283,62 @@ pub fn walk_back<D: Disk>(
 /// [`JournalError::Pruned`] when the moment lies before the oldest segment that is kept.
 pub fn state_at<D: Disk>(disk: &D, until: Until) -> Result<(State, Option<Seq>), JournalError> {
     let mut at = None;
-    let mut end: Option<State> = None;
+    let mut end: Option<Segment> = None;
     for (n, root) in kept_roots(disk)?.into_iter().enumerate() {
-        let mut past = None;
-        let segment = read_segment(disk, root, |event| {
-            let Record { seq, ts, .. } = *event.record;
-            if past.is_none() && until.is_past(seq, ts) {
-                // What a repair begins with was not so before it: there the segment before it counts.
-                past = Some((seq, if event.is_root { end.clone() } else { Some(event.before.clone()) }));
-            }
-            if past.is_none() {
-                at = Some(seq);
-            }
-            Ok(())
+        // What was before is needed again only where the moment may lie in this segment.
+        let before = if until == Until::Now { None } else { end.as_ref().map(|end| end.state.clone()) };
+        let (mut is_here, mut last) = (false, at);
+        let left = || end.as_mut().and_then(Segment::hand_over);
+        let segment = fold_segment(disk, root, left, |valid| {
+            let Frame { seq, ts, .. } = valid.frame;
+            is_here = is_here || until.is_past(seq, ts);
+            last = Some(seq);
         })?;
+        if !is_here {
+            at = last;
+            end = segment.or(end);
+            continue;
+        }
+        let Some((past, last)) = look_for(disk, root, until, before.as_ref())? else { continue };
         match past {
             // Before the first record of all there was nothing; before a later root there was something unknown.
-            Some((first, None)) if n == 0 && first > Seq::FIRST => {
+            Past { first, state: None } if n == 0 && first > Seq::FIRST => {
                 return Err(JournalError::Pruned { first: first.get() });
             }
-            Some((_, state)) => return Ok((state.unwrap_or_default(), at)),
-            None => end = segment.map(|segment| segment.state).or(end),
+            Past { state, .. } => return Ok((state.unwrap_or_default(), last.or(at))),
         }
     }
-    Ok((end.unwrap_or_default(), at))
+    Ok((end.map(|segment| segment.state).unwrap_or_default(), at))
+}
+
+/// The first record after some moment, and what those before it amount to; none if it is not known.
+struct Past {
+    first: Seq,
+    state: Option<State>,
+}
+
+/// Looks for the moment in the segment in which it lies; and the last record that is not past it. `before` is what was
+/// before the segment.
+fn look_for<D: Disk>(
+    disk: &D,
+    root: Seq,
+    until: Until,
+    before: Option<&State>,
+) -> Result<Option<(Past, Option<Seq>)>, JournalError> {
+    let (mut past, mut last) = (None, None);
+    read_segment(disk, root, |event| {
+        let Record { seq, ts, .. } = *event.record;
+        if past.is_none() && until.is_past(seq, ts) {
+            // What a repair begins with was not so before it: there the segment before it counts.
+            let state = if event.is_root { before } else { Some(event.before) }.cloned();
+            past = Some(Past { first: seq, state });
+        }
+        if past.is_none() {
+            last = Some(seq);
+        }
+        Ok(())
+    })?;
+    Ok(past.map(|past| (past, last)))
 }
 
 /// A recorded verdict that comes out differently when it is decided again.

@@ -22,6 +22,7 @@ pub mod state;
 pub mod store;
 pub mod watch;
 
+mod canonical;
 mod checksum;
 mod error;
 

@@ -25,6 +25,8 @@ pub const RECORD_BYTES_MAX: usize = 256 << 20;
 pub(crate) const RECORD_BYTES_MIN: usize =
     TOKEN.len() + 1 + 7 + TIME_LEN + 8 + 1 + 1 + NONCE_PART + PREV_PART + CRC_PART;
 
+const TS_KEY: &[u8] = b",\"ts\":\"";
+const OP_KEY: &[u8] = b"\",\"op\":\"";
 const PREV_KEY: &[u8] = b",\"prev\":\"";
 const CRC_KEY: &[u8] = b",\"crc\":\"";
 const NONCE_KEY: &[u8] = b",\"nonce\":\"";
@@ -125,6 +127,13 @@ pub(crate) const fn uncovered() -> usize {
     CRC_PART
 }
 
+/// What stands between the operation and the nonce of a record: nothing, or a comma and the fields of its body.
+pub(crate) fn body<'a>(frame: &Frame<'_>, text: &'a [u8]) -> Option<&'a [u8]> {
+    let digits = usize::try_from(frame.seq.get().ilog10()).ok()? + 1;
+    let begin = TOKEN.len() + digits + TS_KEY.len() + TIME_LEN + OP_KEY.len() + frame.op.len() + 1;
+    text.get(begin..text.len().checked_sub(NONCE_PART + PREV_PART + CRC_PART)?)
+}
+
 /// The frame in the bytes that a checksum covers. Costs the same however long the record is.
 pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let rest = covered.strip_prefix(TOKEN)?;
@@ -134,10 +143,10 @@ pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
         return None;
     }
     let seq = Seq::new(std::str::from_utf8(number).ok()?.parse().ok()?)?;
-    let rest = rest.strip_prefix(b",\"ts\":\"")?;
+    let rest = rest.strip_prefix(TS_KEY)?;
     let (ts, rest) = rest.split_at_checked(TIME_LEN)?;
-    let ts = canonical_time(ts)?;
-    let rest = rest.strip_prefix(b"\",\"op\":\"")?;
+    let ts = Timestamp::parse_as_written(ts)?;
+    let rest = rest.strip_prefix(OP_KEY)?;
     let letters =
         rest.iter().take(OP_BYTES_MAX).take_while(|b| b.is_ascii_uppercase() || **b == b'_').count();
     let (op, rest) = rest.split_at(letters);
@@ -153,24 +162,22 @@ pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     Some(Frame { seq, ts, op, nonce, prev: Crc(u32::try_from(prev).ok()?), crc })
 }
 
-/// Reads `YYYY-MM-DDTHH:MM:SS.mmmZ` and nothing else.
-fn canonical_time(text: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(text).ok()?;
-    let ts = Timestamp::parse(text)?;
-    // A leap second is another spelling of the second after it.
-    let is_canonical = text.ends_with('Z') && &text[10..11] == "T" && &text[17..20] != "60.";
-    (is_canonical && text.as_bytes()[19] == b'.').then_some(ts)
-}
-
 fn lower_hex(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0u64, |value, &b| {
-        let digit = match b {
-            b'0'..=b'9' => b - b'0',
-            b'a'..=b'f' => b - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u64::from(digit))
-    })
+    /// What each byte is worth as a digit; more than a digit can be where it is none.
+    const DIGITS: [u8; 256] = {
+        let mut digits = [0xff; 256];
+        let mut value = 0;
+        while value < 16 {
+            digits[b"0123456789abcdef"[value as usize] as usize] = value;
+            value += 1;
+        }
+        digits
+    };
+    let (value, seen) = text.iter().fold((0u64, 0u8), |(value, seen), &byte| {
+        let digit = DIGITS[usize::from(byte)];
+        (value << 4 | u64::from(digit & 0xf), seen | digit)
+    });
+    (seen <= 0xf).then_some(value)
 }
 
 #[cfg(test)]
@@ -196,6 +203,12 @@ mod tests {
                 (42, "RELEASE", Crc(0x89ab_cdef), crc, 7)
             );
             assert!(line.len() >= RECORD_BYTES_MIN);
+            let inner = super::body(&frame, line.as_bytes()).expect("a record has a body");
+            assert_eq!(inner.first(), (body != "{}").then_some(&b','), "{line}");
+            assert_eq!(
+                inner.len(),
+                if body == "{}" { 0 } else { body.len() - 1 + body.matches(":{\"seq").count() }
+            );
             assert_eq!(
                 line.matches("{\"seq\":").count(),
                 1,

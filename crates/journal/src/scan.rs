@@ -5,6 +5,10 @@
 //! split where a record can begin, and every piece is a whole record or an unfinished write. Anything else
 //! is damage. These are the rules of `chain_model.py`, argued case by case in `docs/format.md`.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::line::{Frame, TOKEN, decode, frame, stated_crc, uncovered};
 
 /// What a writer puts first when it finds an unterminated tail: "seen unfinished, closed off".
@@ -49,20 +53,17 @@ pub fn split(line: &[u8]) -> Result<Line<'_>, Trailing> {
     if line.is_empty() {
         return Ok(found);
     }
-    // By far the commonest line is one record and nothing else.
-    if let Some(frame) = decode(line)
-        && find(&line[1..], TOKEN).is_none()
-    {
+    if let Some(frame) = one(line) {
         found.records.push(Piece { at: 0, text: line, frame });
         return Ok(found);
     }
-    let mut next = find(line, TOKEN);
+    let mut next = find_token(line);
     if next != Some(0) {
         found.torn += 1;
         found.ends_torn = true;
     }
     while let Some(at) = next {
-        next = find(&line[at + 1..], TOKEN).map(|gap| at + 1 + gap);
+        next = find_token(&line[at + 1..]).map(|gap| at + 1 + gap);
         let text = &line[at..next.unwrap_or(line.len())];
         match piece(text).map_err(|Followed| Trailing { at })? {
             Some((text, frame)) => {
@@ -76,6 +77,12 @@ pub fn split(line: &[u8]) -> Result<Line<'_>, Trailing> {
         }
     }
     Ok(found)
+}
+
+/// The record that is all there is on a line, as on nearly every one.
+pub(crate) fn one(line: &[u8]) -> Option<Frame<'_>> {
+    let frame = decode(line)?;
+    find_token(&line[1..]).is_none().then_some(frame)
 }
 
 /// Whether a line was closed off by a later writer that saw it unfinished.
@@ -134,6 +141,12 @@ pub(crate) fn leading_record(text: &[u8]) -> Option<(&[u8], Frame<'_>)> {
         }
     }
     None
+}
+
+/// Where a record can begin. Made ready once: it is asked of every line.
+fn find_token(text: &[u8]) -> Option<usize> {
+    static TOKENS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TOKEN));
+    TOKENS.find(text)
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

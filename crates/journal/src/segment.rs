@@ -7,7 +7,7 @@ use crate::disk::{Dir, Disk, Name};
 use crate::line::{self, Crc};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, Counters, FORMAT, Op, Record};
-use crate::state::State;
+use crate::state::{State, Unread};
 use crate::{Damage, DamageClass, JournalError};
 
 /// Bytes that a segment may have. It is sealed long before, unless one record is as long.
@@ -52,6 +52,15 @@ pub struct Segment {
     pub root_bytes: usize,
     /// Set when its root was made by a repair: the last record before the damage.
     pub repaired_after: Option<u64>,
+    /// The counters that its seal says, if the seal is to the byte what would be written for its state.
+    sealed_as: Option<Counters>,
+}
+
+/// What a segment leaves to the one that continues it: how that one begins, and what it amounts to there.
+#[derive(Debug)]
+pub(crate) struct Legacy {
+    seal: Vec<u8>,
+    state: State,
 }
 
 /// What a reader of a segment is shown, record by record.
@@ -83,7 +92,7 @@ impl Segment {
     ///
     /// [`Damage`].
     pub fn read(root: Seq, bytes: &[u8]) -> Result<Segment, Damage> {
-        Segment::read_with(root, bytes, |_| Ok(()))
+        Segment::fold(root, bytes, None, |_| {})
     }
 
     /// Reads a segment's bytes and shows each valid record.
@@ -96,29 +105,38 @@ impl Segment {
         bytes: &[u8],
         mut show: impl FnMut(Event<'_>) -> Result<(), String>,
     ) -> Result<Segment, Damage> {
-        let file = name(root).to_string();
-        let mut reader =
-            Reader { state: None, format: String::new(), seal: None, root_bytes: 0, repaired_after: None };
-        let mut chain = Chain::new(file.clone(), root);
-        chain.feed(bytes, |valid| {
-            reader.take(&valid, &mut show).map_err(|what| Damage {
-                file: file.clone(),
-                offset: valid.offset,
-                seq: Some(valid.frame.seq.get()),
-                class: DamageClass::Impossible,
-                what,
-            })
+        let mut reader = Reader::default();
+        let chain = chained(root, bytes, |valid| reader.take(&valid, &mut show))?;
+        Ok(reader.segment(chain))
+    }
+
+    /// As [`Segment::read`], and shows the line of each valid record. With what the segment before it left, its root
+    /// need not be read where it is the same line.
+    pub(crate) fn fold<'a>(
+        root: Seq,
+        bytes: &'a [u8],
+        before: Option<Legacy>,
+        mut glance: impl FnMut(&Valid<'a>),
+    ) -> Result<Segment, Damage> {
+        let mut fold = Fold { reader: Reader::default(), unread: Unread::default(), before };
+        let chain = chained(root, bytes, |valid| {
+            glance(&valid);
+            fold.take(&valid)
         })?;
-        let Reader { state, format, seal, root_bytes, repaired_after } = reader;
-        Ok(Segment {
-            root,
-            chain,
-            state: state.unwrap_or_default(),
-            format,
-            seal,
-            root_bytes,
-            repaired_after,
-        })
+        let Fold { mut reader, mut unread, .. } = fold;
+        if let Some(state) = &mut reader.state {
+            state.settle(&mut unread).map_err(|what| impossible(root, 0, root, what))?;
+        }
+        Ok(reader.segment(chain))
+    }
+
+    /// What it leaves to the segment that continues it, if that can be told without reading the root there. Its own state
+    /// is gone then.
+    pub(crate) fn hand_over(&mut self) -> Option<Legacy> {
+        let (seal, counters) = (self.seal.clone()?, self.sealed_as.clone()?);
+        let mut state = std::mem::take(&mut self.state);
+        state.counters = counters;
+        Some(Legacy { seal, state })
     }
 
     /// Reads on: the bytes that were appended since. Only the chain follows; the state stays what it was.
@@ -191,10 +209,24 @@ pub(crate) fn read_known(
     bytes: &[u8],
     show: impl FnMut(Event<'_>) -> Result<(), String>,
 ) -> Result<Segment, JournalError> {
-    Segment::read_with(root, bytes, show).map_err(|damage| match newer_format(bytes) {
+    Segment::read_with(root, bytes, show).map_err(|damage| newer_or(damage, bytes))
+}
+
+/// As [`Segment::fold`], but a segment that a newer major version wrote is that, not damage.
+pub(crate) fn fold_known<'a>(
+    root: Seq,
+    bytes: &'a [u8],
+    before: Option<Legacy>,
+    glance: impl FnMut(&Valid<'a>),
+) -> Result<Segment, JournalError> {
+    Segment::fold(root, bytes, before, glance).map_err(|damage| newer_or(damage, bytes))
+}
+
+fn newer_or(damage: Damage, bytes: &[u8]) -> JournalError {
+    match newer_format(bytes) {
         Some(found) => JournalError::Newer { found, ours: FORMAT.into() },
         None => JournalError::Damaged(damage),
-    })
+    }
 }
 
 /// The format of a segment whose root is whole and was written by a newer major version.
@@ -255,12 +287,35 @@ fn is_seal(text: &[u8]) -> bool {
     serde_json::from_slice::<Seal>(text).is_ok_and(|checkpoint| checkpoint.seal)
 }
 
+/// Reads bytes as the chain of a segment; what `take` says in words of a record is damage.
+fn chained<'a>(
+    root: Seq,
+    bytes: &'a [u8],
+    mut take: impl FnMut(Valid<'a>) -> Result<Flow, String>,
+) -> Result<Chain, Damage> {
+    let mut chain = Chain::new(name(root).to_string(), root);
+    chain.feed(bytes, |valid| {
+        let Valid { offset, frame, .. } = valid;
+        take(valid).map_err(|what| impossible(root, offset, frame.seq, what))
+    })?;
+    Ok(chain)
+}
+
+/// The damage of a record that is whole and cannot have happened.
+fn impossible(root: Seq, offset: u64, seq: Seq, what: String) -> Damage {
+    let class = DamageClass::Impossible;
+    Damage { file: name(root).to_string(), offset, seq: Some(seq.get()), class, what }
+}
+
+/// Reads every record whole, and shows it.
+#[derive(Default)]
 struct Reader {
     state: Option<State>,
     format: String,
     seal: Option<Vec<u8>>,
     root_bytes: usize,
     repaired_after: Option<u64>,
+    sealed_as: Option<Counters>,
 }
 
 impl Reader {
@@ -269,20 +324,11 @@ impl Reader {
         valid: &Valid<'_>,
         show: &mut impl FnMut(Event<'_>) -> Result<(), String>,
     ) -> Result<Flow, String> {
-        let &Valid { offset, text, frame } = valid;
+        let &Valid { offset, text, frame, .. } = valid;
         let op = record::decode(&frame, text).map_err(|error| error.to_string())?;
         let record = Record { seq: frame.seq, ts: frame.ts, nonce: frame.nonce, op };
         let Some(state) = &mut self.state else {
-            let Op::Checkpoint(root) = &record.op else {
-                return Err("the root of the segment is not a checkpoint".into());
-            };
-            if !root.seal && frame.prev != Crc::NONE {
-                return Err("the root of the segment is neither the first record of all nor a seal".into());
-            }
-            self.root_bytes = text.len();
-            self.format.clone_from(&root.format);
-            self.repaired_after = root.repaired_after;
-            let before = State::restore((**root).clone())?;
+            let before = State::restore(self.root_of(valid, &record.op)?.clone())?;
             show(Event { record: &record, text, offset, before: &before, is_root: true })?;
             self.state = Some(before);
             return Ok(Flow::Goes);
@@ -298,6 +344,71 @@ impl Reader {
         }
         state.apply(&record)?;
         Ok(Flow::Goes)
+    }
+
+    /// The checkpoint that the segment begins with.
+    fn root_of<'r>(&mut self, valid: &Valid<'_>, op: &'r Op) -> Result<&'r Checkpoint, String> {
+        let Op::Checkpoint(root) = op else {
+            return Err("the root of the segment is not a checkpoint".into());
+        };
+        if !root.seal && valid.frame.prev != Crc::NONE {
+            return Err("the root of the segment is neither the first record of all nor a seal".into());
+        }
+        self.root_bytes = valid.text.len();
+        self.format.clone_from(&root.format);
+        self.repaired_after = root.repaired_after;
+        Ok(root)
+    }
+
+    fn segment(self, chain: Chain) -> Segment {
+        let Reader { state, format, seal, root_bytes, repaired_after, sealed_as } = self;
+        let (root, state) = (chain.root(), state.unwrap_or_default());
+        Segment { root, chain, state, format, seal, root_bytes, repaired_after, sealed_as }
+    }
+}
+
+/// Folds the records, each of them read as far as it takes to know what it says.
+struct Fold<'a> {
+    reader: Reader,
+    unread: Unread<'a>,
+    before: Option<Legacy>,
+}
+
+impl<'a> Fold<'a> {
+    fn take(&mut self, valid: &Valid<'a>) -> Result<Flow, String> {
+        let Fold { reader, unread, before } = self;
+        let &Valid { text, frame, .. } = valid;
+        let Some(state) = &mut reader.state else {
+            reader.state = Some(match before.take() {
+                Some(Legacy { seal, state }) if seal == text => {
+                    reader.root_bytes = text.len();
+                    reader.format = FORMAT.into();
+                    state
+                }
+                _ => {
+                    let op = record::decode(&frame, text).map_err(|error| error.to_string())?;
+                    reader.root_of(valid, &op)?;
+                    let Op::Checkpoint(root) = op else { return Err("the root is no checkpoint".into()) };
+                    State::restore(*root)?
+                }
+            });
+            return Ok(Flow::Goes);
+        };
+        if state.glance(valid, unread) {
+            return Ok(Flow::Goes);
+        }
+        state.settle(unread)?;
+        if frame.op == "CHECKPOINT" {
+            let Counters { void, torn, .. } = state.counters;
+            let (void, torn) = (void + valid.void, torn + valid.torn);
+            let counters = Counters { void, torn, ..state.counters.clone() };
+            if line::body(&frame, text).is_some_and(|body| state.is_sealed_by(body, &counters)) {
+                reader.seal = Some(text.to_vec());
+                reader.sealed_as = Some(counters);
+                return Ok(Flow::Seals);
+            }
+        }
+        reader.take(valid, &mut |_| Ok(()))
     }
 }
 

@@ -3,6 +3,9 @@
 //! The fold is structural: it takes each record at its word and decides nothing. A record that cannot have
 //! happened (a lane granted twice, a lease given back that does not live) is damage, never skipped.
 
+mod said;
+mod short_cut;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use arbiter::evidence::{ClockReading, ProcessIdentity};
@@ -16,6 +19,8 @@ use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::time::Timestamp;
 use arbiter::verdict::{Refusal, Verdict};
 use serde_json::{Map, Value};
+
+pub(crate) use short_cut::Unread;
 
 use crate::checksum::crc32;
 use crate::record::{
@@ -242,12 +247,16 @@ impl State {
             let mut ended =
                 Ended { lease: id, fence, lane, owner, worktree, evicted: None, by: None, forced: None, at };
             how(&mut ended);
-            self.ended.push_back(ended);
-            if self.ended.len() > ENDED_MAX {
-                self.ended.pop_front();
-            }
+            self.remember(ended);
         }
         Ok(())
+    }
+
+    fn remember(&mut self, ended: Ended) {
+        self.ended.push_back(ended);
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
     }
 
     fn change(&mut self, id: LeaseId, fence: Fence, change: impl FnOnce(&mut Lease)) -> Result<(), String> {

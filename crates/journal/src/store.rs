@@ -266,7 +266,7 @@ impl<D: Disk> FileStore<D> {
             let name = segment::name(root);
             let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
             let bytes = segment::read_bytes(&self.disk, &file, &name)?;
-            let segment = segment::read_known(root, &bytes, |_| Ok(()))?;
+            let segment = segment::fold_known(root, &bytes, None, |_| {})?;
             segment.check_mark(mark).map_err(JournalError::Damaged)?;
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();

@@ -1,0 +1,447 @@
+//! The commonest records as they are written here, read without making values of what they say.
+//!
+//! A line that this program writes has its fields in one order, no white space, and nearly always text without
+//! escapes. Such a line is gone through once, byte by byte, and every field of it is checked: what is accepted here,
+//! [`crate::record::decode`] accepts too, with the same meaning. Whatever is the least unusual (another order, an
+//! escape, a letter beyond ASCII, a field of a newer version, a request with a name) is left to it. It is the
+//! authority; this is a short cut, and `tests/short_cut.rs` holds the two against each other.
+
+use arbiter::name::NAME_BYTES_MAX;
+use arbiter::region::{Entry, Region};
+use arbiter::request::PROCESSES_MAX;
+use arbiter::seq::{Fence, LeaseId};
+use arbiter::time::{Span, Timestamp};
+
+use crate::line::{self, Frame};
+
+/// An ACQUIRE: lane and owner of its lease. The rest is read when it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acquire<'a> {
+    pub(crate) lane: &'a str,
+    pub(crate) owner: &'a str,
+}
+
+/// Which lease a RELEASE or a HEARTBEAT is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    pub(crate) lease: LeaseId,
+    pub(crate) fence: Fence,
+}
+
+/// A reading of the boot-time clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clock<'a> {
+    pub(crate) boot: &'a str,
+    pub(crate) up_ms: u64,
+}
+
+/// Reads an ACQUIRE of a request without a name, a ticket or a worktree, that ended nothing.
+pub(crate) fn acquire<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<Acquire<'a>> {
+    let mut body = Cursor(line::body(frame, text)?);
+    body.heading()?;
+    let asked = body.request()?;
+    body.evidence()?;
+    body.eat(b",\"verdict\":{\"outcome\":\"acquire\",\"lane\":")?;
+    let lane = std::str::from_utf8(body.name()?).ok()?;
+    body.eat(b",\"owner\":")?;
+    let owner = std::str::from_utf8(body.name()?).ok()?;
+    body.eat(b",\"tree\":")?;
+    body.region(asked)?;
+    body.eat(b",\"read\":")?;
+    body.region(asked)?;
+    body.eat(b",\"auto_picked\":")?;
+    body.boolean()?;
+    body.eat(b",\"acquired_at\":")?;
+    body.time()?;
+    body.eat(b",\"ttl_s\":")?;
+    body.seconds()?;
+    body.eat(b",\"expires_at\":")?;
+    body.time()?;
+    body.eat(b",\"evicted\":[],\"reason\":")?;
+    body.text()?;
+    body.ends_with(b"}")?;
+    Some(Acquire { lane, owner })
+}
+
+/// Reads a REFUSE of a request without a name, that has nobody before it in the line.
+pub(crate) fn refuse<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<()> {
+    let mut body = Cursor(line::body(frame, text)?);
+    body.heading()?;
+    body.request()?;
+    body.evidence()?;
+    body.eat(b",\"verdict\":{\"outcome\":\"refuse\",\"code\":")?;
+    let code = body.text()?;
+    CODES.iter().any(|known| known.as_bytes() == code).then_some(())?;
+    body.eat(b",\"lane\":")?;
+    body.name()?;
+    body.eat(b",\"reason\":")?;
+    body.text()?;
+    if body.eat(b",\"yours\":").is_some() {
+        body.boolean()?;
+    }
+    body.eat(b",\"free_lanes\":")?;
+    body.list(|body| body.name().map(|_| ()))?;
+    body.eat(b",\"conflicts\":")?;
+    body.list(Cursor::conflict)?;
+    body.eat(b",\"hint\":")?;
+    body.text()?;
+    body.ends_with(b"}")
+}
+
+/// Reads a RELEASE that the holder wished.
+pub(crate) fn release(frame: &Frame<'_>, text: &[u8]) -> Option<About> {
+    let mut body = Cursor(line::body(frame, text)?);
+    let about = body.about()?;
+    body.ends_with(b"")?;
+    Some(about)
+}
+
+/// Reads a HEARTBEAT.
+pub(crate) fn heartbeat<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<(About, Clock<'a>)> {
+    let mut body = Cursor(line::body(frame, text)?);
+    let about = body.about()?;
+    body.eat(b",\"clock\":")?;
+    let clock = body.clock()?;
+    body.ends_with(b"")?;
+    Some((about, clock))
+}
+
+/// The codes of refusals; what is not among them is for the other reader to judge.
+const CODES: [&str; 12] = [
+    "REGION_CONFLICT",
+    "LANE_HELD",
+    "UNKNOWN_LANE",
+    "EXCLUSIVE_LIVE",
+    "NEEDS_IDLE",
+    "NO_FREE_LANE",
+    "POOL_FULL",
+    "CLASS_FULL",
+    "PROTECTED",
+    "PARENT_GONE",
+    "QUEUED_BEHIND",
+    "DEADLOCK",
+];
+
+/// What is still to be read of a body.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    /// Goes past these bytes, which are known when this is compiled: then comparing is a matter of a few words.
+    #[inline]
+    fn eat<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
+        let (begin, rest) = self.0.split_first_chunk()?;
+        if begin != expected {
+            return None;
+        }
+        self.0 = rest;
+        Some(())
+    }
+
+    fn ends_with(&self, expected: &[u8]) -> Option<()> {
+        (self.0 == expected).then_some(())
+    }
+
+    /// Any text in quotes, without escapes and without letters beyond ASCII.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        self.eat(b"\"")?;
+        let is_plain = |&&byte: &&u8| byte != b'"' && byte != b'\\' && (b' '..0x80).contains(&byte);
+        let length = self.0.iter().take_while(is_plain).count();
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        self.eat(b"\"")?;
+        Some(text)
+    }
+
+    /// Text that is not blank and has at most so many bytes.
+    fn bounded(&mut self, bytes_max: usize) -> Option<&'a [u8]> {
+        let text = self.text()?;
+        (text.len() <= bytes_max && text.iter().any(|&byte| byte != b' ')).then_some(text)
+    }
+
+    fn name(&mut self) -> Option<&'a [u8]> {
+        self.bounded(NAME_BYTES_MAX)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        // Nineteen digits always fit.
+        let digits = self.0.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, rest) = self.0.split_at(digits);
+        let has_one_spelling = digits == 1 || number.first() != Some(&b'0');
+        if digits == 0 || digits == 20 || !has_one_spelling {
+            return None;
+        }
+        self.0 = rest;
+        Some(number.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    }
+
+    /// A number after which no fraction follows, as of whole seconds up to the longest span.
+    fn seconds(&mut self) -> Option<u64> {
+        let seconds = self.number()?;
+        let is_whole = !matches!(self.0.first(), Some(b'.' | b'e' | b'E'));
+        (is_whole && seconds <= Span::MAX.as_ms() / 1000).then_some(seconds)
+    }
+
+    fn boolean(&mut self) -> Option<()> {
+        self.eat(b"true").or_else(|| self.eat(b"false"))
+    }
+
+    fn time(&mut self) -> Option<()> {
+        let text = self.text()?;
+        Timestamp::parse_as_written(text).map(|_| ())
+    }
+
+    fn alive(&mut self) -> Option<()> {
+        matches!(self.text()?, b"yes" | b"no" | b"unknown").then_some(())
+    }
+
+    fn list(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.eat(b"[")?;
+        if self.eat(b"]").is_some() {
+            return Some(());
+        }
+        loop {
+            item(self)?;
+            if self.eat(b",").is_none() {
+                return self.eat(b"]");
+            }
+        }
+    }
+
+    /// The lane and the owner with which most records begin.
+    fn heading(&mut self) -> Option<()> {
+        self.eat(b",\"lane\":")?;
+        self.name()?;
+        self.eat(b",\"owner\":")?;
+        self.name()?;
+        Some(())
+    }
+
+    fn about(&mut self) -> Option<About> {
+        self.heading()?;
+        self.eat(b",\"lease\":")?;
+        let lease = LeaseId::new(self.number()?)?;
+        self.eat(b",\"fence\":")?;
+        let fence = Fence::new(self.number()?)?;
+        Some(About { lease, fence })
+    }
+
+    fn clock(&mut self) -> Option<Clock<'a>> {
+        self.eat(b"{\"boot\":")?;
+        let boot = std::str::from_utf8(self.text()?).ok()?;
+        self.eat(b",\"up_ms\":")?;
+        let up_ms = self.number()?;
+        self.eat(b"}")?;
+        Some(Clock { boot, up_ms })
+    }
+
+    /// The text of a region that was found sound, to know it by when it comes again.
+    fn request(&mut self) -> Option<&'a [u8]> {
+        self.eat(b",\"request\":{")?;
+        if self.eat(b"\"lane\":").is_some() {
+            self.name()?;
+            self.eat(b",")?;
+        }
+        self.eat(b"\"owner\":")?;
+        self.name()?;
+        let mut tree: &[u8] = b"";
+        if self.eat(b",\"tree\":").is_some() {
+            let from = self.0;
+            self.region(b"")?;
+            tree = &from[..from.len() - self.0.len()];
+        }
+        if self.eat(b",\"read\":").is_some() {
+            self.region(b"")?;
+        }
+        if self.eat(b",\"ttl_s\":").is_some() && self.seconds()? == 0 {
+            return None;
+        }
+        if self.eat(b",\"processes\":").is_some() {
+            let mut processes = 0;
+            self.list(|body| {
+                processes += 1;
+                body.process()
+            })?;
+            (processes <= PROCESSES_MAX).then_some(())?;
+        }
+        if self.eat(b",\"parent\":").is_some() {
+            LeaseId::new(self.number()?)?;
+        }
+        if self.eat(b",\"run_id\":").is_some() {
+            self.bounded(256)?;
+        }
+        if self.eat(b",\"why\":").is_some() {
+            self.bounded(4096)?;
+        }
+        if self.eat(b",\"waits\":").is_some() {
+            self.boolean()?;
+        }
+        self.eat(b"}")?;
+        Some(tree)
+    }
+
+    fn evidence(&mut self) -> Option<()> {
+        self.eat(b",\"evidence\":{\"clock\":")?;
+        self.clock()?;
+        if self.eat(b",\"observed\":").is_some() {
+            self.list(Self::observation)?;
+        }
+        self.eat(b"}")
+    }
+
+    fn observation(&mut self) -> Option<()> {
+        self.eat(b"{\"lease\":")?;
+        LeaseId::new(self.number()?)?;
+        self.eat(b",\"alive\":")?;
+        self.alive()?;
+        if self.eat(b",\"processes\":").is_some() {
+            self.list(|body| {
+                body.eat(b"{\"process\":")?;
+                body.process()?;
+                body.eat(b",\"alive\":")?;
+                body.alive()?;
+                body.eat(b",\"why\":")?;
+                body.text()?;
+                body.eat(b"}")
+            })?;
+        }
+        self.eat(b"}")
+    }
+
+    fn process(&mut self) -> Option<()> {
+        self.eat(b"{\"pid\":")?;
+        u32::try_from(self.number()?).ok()?;
+        self.eat(b",\"start\":")?;
+        self.number()?;
+        self.eat(b",\"boot\":")?;
+        self.text()?;
+        self.eat(b",\"pidns\":")?;
+        self.number()?;
+        self.eat(b",\"host\":")?;
+        self.text()?;
+        if self.eat(b",\"role\":").is_some() {
+            matches!(self.text()?, b"supervisor" | b"worker").then_some(())?;
+        }
+        self.eat(b"}")
+    }
+
+    fn conflict(&mut self) -> Option<()> {
+        self.eat(b"{\"lease\":")?;
+        LeaseId::new(self.number()?)?;
+        self.heading()?;
+        self.eat(b",\"mode\":")?;
+        matches!(self.text()?, b"write" | b"read").then_some(())?;
+        self.eat(b",\"overlap\":")?;
+        self.eat(b"null").or_else(|| self.text().map(|_| ()))?;
+        self.eat(b",\"since\":")?;
+        self.time()?;
+        self.eat(b",\"expires_at\":")?;
+        self.time()?;
+        self.eat(b",\"alive\":")?;
+        self.alive()?;
+        if self.eat(b",\"run_id\":").is_some() {
+            self.bounded(256)?;
+        }
+        if self.eat(b",\"why\":").is_some() {
+            self.bounded(4096)?;
+        }
+        self.eat(b"}")
+    }
+
+    /// A region; one that is written like `known`, which is sound, is not looked at again.
+    fn region(&mut self, known: &[u8]) -> Option<()> {
+        if !known.is_empty()
+            && let Some(rest) = self.0.strip_prefix(known)
+        {
+            self.0 = rest;
+            return Some(());
+        }
+        let mut entries = 0;
+        self.list(|body| {
+            entries += 1;
+            is_plain_entry(body.text()?).then_some(())
+        })?;
+        (entries <= Region::ENTRIES_MAX).then_some(())
+    }
+}
+
+/// Whether the text is an entry beyond doubt: names of everyday letters with a `/` between two of them, few wildcards;
+/// or a lock or a pool with such a name.
+fn is_plain_entry(text: &[u8]) -> bool {
+    /// Half of what an entry may have, so that no rule about how they are counted matters.
+    const WILDCARDS_MAX: usize = Entry::WILDCARDS_MAX / 2;
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if let Some(name) = text.strip_prefix(b"lock://").or_else(|| text.strip_prefix(b"pool://")) {
+        let is_short = (1..=Entry::LOCK_NAME_BYTES_MAX).contains(&name.len());
+        return is_short && name.iter().all(|&byte| is_letter(byte) || byte == b'/');
+    }
+    let mut wildcards = 0;
+    let mut in_name = 0;
+    let mut dots = 0;
+    for byte in text.iter().copied().chain([b'/']) {
+        match byte {
+            // Neither nothing nor `.` nor `..` is the name of a file.
+            b'/' if in_name == dots && in_name <= 2 => return false,
+            b'/' => (in_name, dots) = (0, 0),
+            b'*' | b'?' => (wildcards, in_name) = (wildcards + 1, in_name + 1),
+            b'.' => (in_name, dots) = (in_name + 1, dots + 1),
+            _ if is_letter(byte) => in_name += 1,
+            _ => return false,
+        }
+    }
+    wildcards <= WILDCARDS_MAX && text.len() < Entry::BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of a store in use, written by the first program that could read them this way.
+    const LINES: [&str; 6] = [
+        r#"{"seq":2,"ts":"2026-11-21T19:12:36.701Z","op":"ACQUIRE","lane":"src/api/**","owner":"o1","request":{"owner":"o1","tree":["src/api/**"]},"evidence":{"clock":{"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","up_ms":33744460}},"verdict":{"outcome":"acquire","lane":"src/api/**","owner":"o1","tree":["src/api/**"],"read":[],"auto_picked":false,"acquired_at":"2026-11-21T19:12:36.701Z","ttl_s":3000,"expires_at":"2026-11-21T20:02:36.701Z","evicted":[],"reason":"nothing live is in the way"},"nonce":"cb13cf84ce5d88af","prev":"826e7e19","crc":"e3bd5e3a"}"#,
+        r#"{"seq":6,"ts":"2026-11-21T19:12:36.770Z","op":"ACQUIRE","lane":"x/**","owner":"o3","request":{"owner":"o3","tree":["x/**"],"processes":[{"pid":11583,"start":3374447,"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","pidns":4026531836,"host":"vm/3d1219c7c4c5","role":"supervisor"},{"pid":11651,"start":3374452,"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","pidns":4026531836,"host":"vm/3d1219c7c4c5","role":"worker"}]},"evidence":{"clock":{"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","up_ms":33744529}},"verdict":{"outcome":"acquire","lane":"x/**","owner":"o3","tree":["x/**"],"read":[],"auto_picked":false,"acquired_at":"2026-11-21T19:12:36.770Z","ttl_s":3000,"expires_at":"2026-11-21T20:02:36.770Z","evicted":[],"reason":"nothing live is in the way"},"nonce":"aa84d9861cd5f3fb","prev":"9d1f6eb5","crc":"e56f354f"}"#,
+        r#"{"seq":4,"ts":"2026-11-21T19:12:36.706Z","op":"REFUSE","lane":"src/**","owner":"o2","request":{"owner":"o2","tree":["src/**"]},"evidence":{"clock":{"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","up_ms":33744465}},"verdict":{"outcome":"refuse","code":"REGION_CONFLICT","lane":"src/**","reason":"`src/api` is written by lane `src/api/**` (lease 2, owner `o1`) since 2026-11-21T19:12:36.701Z","free_lanes":[],"conflicts":[{"lease":2,"lane":"src/api/**","owner":"o1","mode":"write","overlap":"src/api","since":"2026-11-21T19:12:36.701Z","expires_at":"2026-11-21T20:02:36.703Z","alive":"unknown"}],"hint":"lease-lane acquire --tree 'src/**' --wait 5m"},"nonce":"b9c69e6a236b986f","prev":"1a5f6d0a","crc":"ee9f5dde"}"#,
+        r#"{"seq":3,"ts":"2026-11-21T19:12:36.703Z","op":"HEARTBEAT","lane":"src/api/**","owner":"o1","lease":2,"fence":2,"clock":{"boot":"c71a7aed-383f-4aec-8123-8accd5ba6f4d","up_ms":33744462},"nonce":"bd84dbf96de2d8e6","prev":"e3bd5e3a","crc":"1a5f6d0a"}"#,
+        r#"{"seq":5,"ts":"2026-11-21T19:12:36.713Z","op":"RELEASE","lane":"src/api/**","owner":"o1","lease":2,"fence":2,"nonce":"c8e59acf51e288e0","prev":"ee9f5dde","crc":"9d1f6eb5"}"#,
+        r#"{"seq":7,"ts":"2026-11-21T19:12:36.772Z","op":"RELEASE","lane":"x/**","owner":"o3","lease":6,"fence":6,"nonce":"a2d4b2c20f820490","prev":"e56f354f","crc":"ad3878a7"}"#,
+    ];
+
+    /// Without this the short cut could rot away, and nothing but the time it takes would tell.
+    #[test]
+    fn what_is_commonly_written_is_read_the_short_way() {
+        for line in LINES {
+            let text = line.as_bytes();
+            let frame = line::decode(text).expect(line);
+            let is_read = match frame.op {
+                "ACQUIRE" => acquire(&frame, text).is_some(),
+                "REFUSE" => refuse(&frame, text).is_some(),
+                "HEARTBEAT" => heartbeat(&frame, text).is_some(),
+                _ => release(&frame, text).is_some(),
+            };
+            assert!(is_read, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_passes_for_a_plain_entry_is_one() {
+        let mut plain = 0;
+        let letters =
+            ["", "a", ".", "..", "/", "*", "**", "?", "lock://", "pool://", "-", "Z_9", "[", "{", "\\", ":"];
+        for one in letters {
+            for two in letters {
+                for three in letters {
+                    for four in letters {
+                        let text = [one, two, three, four].concat();
+                        if is_plain_entry(text.as_bytes()) {
+                            plain += 1;
+                            assert!(Entry::parse(&text).is_ok(), "{text}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(plain > 1000, "{plain}");
+        for usual in ["src/api/**", "src/*.rs", "**", "lock://db", "pool://gpu", ".github/x", "a/...b/c..d"] {
+            assert!(is_plain_entry(usual.as_bytes()), "{usual}");
+        }
+    }
+}

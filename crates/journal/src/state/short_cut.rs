@@ -1,0 +1,136 @@
+//! The fold's short cut: leases that come and go within one segment, without making leases of them.
+//!
+//! Most leases end soon after they began. Of an ACQUIRE that [`crate::canonical`] can read, the line is kept until something
+//! else is asked of its lease than its end or a beat; then it is read like any other. The outcome is that of
+//! [`State::apply`] on every record in turn, errors included: whatever does not fit is left to it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use arbiter::evidence::ClockReading;
+use arbiter::name::{LaneKey, LaneName, OwnerName};
+use arbiter::seq::{LeaseId, Seq};
+use arbiter::time::Timestamp;
+
+use super::{State, lease_of};
+use crate::canonical::{self, About};
+use crate::chain::Valid;
+use crate::record::{self, Ended, KeptLease, Op};
+
+/// Leases of which only the line is known yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unread<'a> {
+    leases: BTreeMap<LeaseId, Line<'a>>,
+    lanes: HashSet<LaneKey>,
+}
+
+/// The line that granted a lease, and what came after.
+#[derive(Debug)]
+struct Line<'a> {
+    granted: Valid<'a>,
+    lane: LaneName,
+    key: LaneKey,
+    owner: &'a str,
+    /// The latest time of a beat, and the clock at the last one.
+    beat: Option<(Timestamp, canonical::Clock<'a>)>,
+}
+
+impl State {
+    /// Takes a record into account, if it is one that can be told at a glance and fits; `false`: nothing was done.
+    pub(crate) fn glance<'a>(&mut self, valid: &Valid<'a>, unread: &mut Unread<'a>) -> bool {
+        let &Valid { text, frame, .. } = valid;
+        match frame.op {
+            "ACQUIRE" => {
+                canonical::acquire(&frame, text).and_then(|said| self.granted(valid, said, unread)).is_some()
+            }
+            "RELEASE" => canonical::release(&frame, text)
+                .and_then(|about| self.released(about, frame.seq, unread))
+                .is_some(),
+            "HEARTBEAT" => canonical::heartbeat(&frame, text)
+                .and_then(|(about, clock)| self.beaten(about, frame.ts, clock, unread))
+                .is_some(),
+            "REFUSE" => {
+                let is_plain = canonical::refuse(&frame, text).is_some();
+                self.counters.refusals += u64::from(is_plain);
+                is_plain
+            }
+            _ => false,
+        }
+    }
+
+    fn granted<'a>(
+        &mut self,
+        valid: &Valid<'a>,
+        said: canonical::Acquire<'a>,
+        unread: &mut Unread<'a>,
+    ) -> Option<()> {
+        let id = LeaseId::from(valid.frame.seq);
+        let lane = LaneName::new(said.lane).ok()?;
+        let key = lane.key();
+        let is_taken = self.live.get(id).is_some() || self.live.has_lane(&key);
+        if is_taken || !unread.lanes.insert(key.clone()) {
+            return None;
+        }
+        let line = Line { granted: *valid, lane, key, owner: said.owner, beat: None };
+        unread.leases.insert(id, line);
+        self.counters.grants += 1;
+        Some(())
+    }
+
+    fn released(&mut self, about: About, at: Seq, unread: &mut Unread<'_>) -> Option<()> {
+        let About { lease, fence } = about;
+        let owner = OwnerName::new(unread.find(about)?.owner).ok()?;
+        let Line { lane, key, .. } = unread.leases.remove(&lease)?;
+        unread.lanes.remove(&key);
+        let (worktree, evicted, by, forced) = (None, None, None, None);
+        self.remember(Ended { lease, fence, lane, owner, worktree, evicted, by, forced, at });
+        self.counters.releases += 1;
+        Some(())
+    }
+
+    fn beaten<'a>(
+        &mut self,
+        about: About,
+        at: Timestamp,
+        clock: canonical::Clock<'a>,
+        unread: &mut Unread<'a>,
+    ) -> Option<()> {
+        let line = unread.find(about)?;
+        line.beat = Some((line.beat.map_or(at, |(before, _)| before.max(at)), clock));
+        self.counters.heartbeats += 1;
+        Some(())
+    }
+
+    /// Makes leases of all that is left.
+    ///
+    /// # Errors
+    ///
+    /// In words; only if the two ways of reading a record were at odds.
+    pub(crate) fn settle(&mut self, unread: &mut Unread<'_>) -> Result<(), String> {
+        unread.lanes.clear();
+        while let Some((id, Line { granted, beat, .. })) = unread.leases.pop_first() {
+            let Valid { text, frame, .. } = granted;
+            let op = record::decode(&frame, text).map_err(|error| error.to_string())?;
+            let Op::Acquire(body) = op else {
+                return Err(format!("record {} is no ACQUIRE", frame.seq));
+            };
+            self.admit(lease_of(frame.seq, &body), KeptLease::extra_of(&body.extra))?;
+            if let Some((at, clock)) = beat {
+                self.live.update(id, |lease| {
+                    lease.heartbeat_at = lease.heartbeat_at.max(at);
+                    lease.clock = Some(ClockReading { boot: clock.boot.into(), up_ms: clock.up_ms });
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Unread<'a> {
+    /// The line of a lease, if it is here. Whoever took it over has made a lease of it, so its fence is its number.
+    fn find(&mut self, About { lease, fence }: About) -> Option<&mut Line<'a>> {
+        if fence.get() != lease.get() {
+            return None;
+        }
+        self.leases.get_mut(&lease)
+    }
+}
