@@ -5,11 +5,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::take;
 
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{ClockReading, Liveness, Observation, ProcessIdentity};
 use crate::name::{LaneKey, LaneName, OwnerName};
+use crate::near::Near;
 use crate::phase::Phase;
 use crate::policy::{ForeignHost, Policy};
 use crate::region::Region;
@@ -192,12 +194,22 @@ impl fmt::Display for Lease {
 /// The live leases, in order of first acquisition, no two in one lane.
 ///
 /// Where worktrees are told apart, a lane is one in each of them; a lease without a worktree has its lane in all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct LiveSet {
     by_id: BTreeMap<LeaseId, Lease>,
     /// Of one lane either one lease without a worktree, or any number of different worktrees.
     by_lane: BTreeMap<LaneKey, BTreeMap<Option<WorktreeName>, LeaseId>>,
+    near: Near,
 }
+
+/// The leases are all there is to it; the rest follows from them.
+impl PartialEq for LiveSet {
+    fn eq(&self, other: &LiveSet) -> bool {
+        self.by_id == other.by_id
+    }
+}
+
+impl Eq for LiveSet {}
 
 impl LiveSet {
     /// Adds a lease; gives it back when its number or its lane is taken.
@@ -210,6 +222,7 @@ impl LiveSet {
             return Err(Box::new(lease));
         }
         self.by_lane.entry(lease.lane.key()).or_default().insert(lease.worktree.clone(), lease.lease);
+        self.near.add(&lease);
         self.by_id.insert(lease.lease, lease);
         Ok(())
     }
@@ -217,6 +230,7 @@ impl LiveSet {
     /// Takes a lease out.
     pub fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.by_id.remove(&id)?;
+        self.near.remove(&lease);
         let lane = lease.lane.key();
         if let Some(holders) = self.by_lane.get_mut(&lane) {
             holders.remove(&lease.worktree);
@@ -232,13 +246,26 @@ impl LiveSet {
         self.by_id.get(&id)
     }
 
-    /// Changes the lease with this number. Its number, its lane and its worktree stay what they are.
+    /// Changes the lease with this number. Its number, its lane, its worktree and what it claims stay what they are; its
+    /// regions are out of sight meanwhile.
     pub fn update(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> bool {
         let Some(lease) = self.by_id.get_mut(&id) else { return false };
         let (number, lane, worktree) = (lease.lease, lease.lane.clone(), lease.worktree.clone());
+        let (tree, read, exclusive) = (take(&mut lease.tree), take(&mut lease.read), lease.exclusive);
         change(lease);
         (lease.lease, lease.lane, lease.worktree) = (number, lane, worktree);
+        (lease.tree, lease.read, lease.exclusive) = (tree, read, exclusive);
         true
+    }
+
+    /// What is live by what it claims.
+    pub(crate) fn near(&self) -> &Near {
+        &self.near
+    }
+
+    /// The leases that hold this lane, in whatever worktrees.
+    pub(crate) fn holders(&self, lane: &LaneKey) -> impl Iterator<Item = LeaseId> {
+        self.by_lane.get(lane).into_iter().flat_map(|holders| holders.values().copied())
     }
 
     /// The lease that holds this lane where the caller is: the one without a worktree, or the one of `worktree`.

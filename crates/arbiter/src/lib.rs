@@ -25,3 +25,5 @@ pub mod text;
 pub mod time;
 pub mod verdict;
 pub mod worktree;
+
+mod near;

@@ -166,6 +166,102 @@ fn both_ways_say_the_same_of_every_changed_byte() {
     assert!(sound > 500 && damaged > 500, "{sound} were sound, {damaged} were damaged");
 }
 
+/// What is wrong by little, or right by little: at the edge of what a field may be.
+#[test]
+fn both_ways_say_the_same_at_the_edge_of_every_field() {
+    let lines = history().lines;
+    let long = |n: usize| format!("\"{}\"", "x".repeat(n));
+    let many = |item: &str, n: usize| format!("[{}]", vec![item; n].join(","));
+    let process =
+        r#"{"pid":7,"start":88112,"boot":"b0071d","pidns":4026531836,"host":"vm/3d12","role":"supervisor"}"#;
+    let region = r#"["src/api/**","lock://db"]"#;
+    let mut edges: Vec<(&str, String)> = Vec::new();
+    for name in ["\"\"", "\" \"", "\"a b\"", "7", "null", "\"\u{e9}\"", "\"\\u0041\""] {
+        edges.extend(
+            ["\"api\"", "\"o1\"", "\"o2\"", "\"run-7\"", "\"it is my turn\"", "\"b0071d\""]
+                .map(|at| (at, name.into())),
+        );
+    }
+    for name in [long(256), long(257), long(4096), long(4097)] {
+        edges.extend(["\"api\"", "\"o1\"", "\"run-7\"", "\"it is my turn\""].map(|at| (at, name.clone())));
+    }
+    for number in [
+        "0",
+        "1",
+        "00",
+        "01",
+        "-1",
+        "1.0",
+        "1.5",
+        "1e3",
+        "4294967295",
+        "4294967296",
+        "315360000",
+        "315360001",
+        "9999999999999999999",
+        "18446744073709551615",
+        "18446744073709551616",
+    ] {
+        for field in
+            ["\"ttl_s\":90", "\"pid\":7", "\"start\":88112", "\"up_ms\":1000", "\"lease\":2", "\"fence\":2"]
+        {
+            let name = field.split(':').next().expect("a field");
+            edges.push((field, format!("{name}:{number}")));
+        }
+    }
+    for entry in [
+        "..", "a/..", "./a", "a/", "/a", "a//b", "", "*", "a*", "[", "{a", "lock://", "lock:// ", "lock://*",
+        "pool://*", "http://x", "a:b", "\\\\", "a/.b", "...",
+    ] {
+        edges.push((region, format!("[\"{entry}\"]")));
+        edges.push(("\"docs/*.md\"", format!("\"{entry}\"")));
+    }
+    for n in [0, 1024, 1025] {
+        edges.push((region, many("\"a\"", n)));
+    }
+    edges.push((region, format!("[\"{}\"]", "?".repeat(33))));
+    edges.push((region, format!("[\"{}\"]", "?".repeat(65))));
+    for n in [0, 64, 65] {
+        edges.push((process, many(process, n).trim_matches(['[', ']']).into()));
+    }
+    for (from, to) in [
+        ("supervisor", "boss"),
+        ("worker", "supervisor"),
+        ("\"outcome\":\"acquire\"", "\"outcome\":\"refuse\""),
+        ("\"auto_picked\":false", "\"auto_picked\":true"),
+        ("\"auto_picked\":false", "\"auto_picked\":0"),
+        ("\"evicted\":[]", "\"evicted\":[{}]"),
+        ("07:00:01.000Z", "07:60:01.000Z"),
+        ("07:00:01.000Z", "07:00:01Z"),
+        ("REGION_CONFLICT", "NOPE"),
+        ("REGION_CONFLICT", "LANE_HELD"),
+        ("\"alive\":\"yes\"", "\"alive\":\"maybe\""),
+        ("\"mode\":\"write\"", "\"mode\":\"read\""),
+        ("\"mode\":\"write\"", "\"mode\":\"both\""),
+        ("\"overlap\":", "\"overlap\":null,\"x\":"),
+        ("\"free_lanes\":[]", "\"free_lanes\":[\"\"]"),
+        ("\"lane\":\"Web\"", "\"lane\":\"API\""),
+        ("\"waits\":true", "\"waits\":1"),
+        ("\"waits\":true", "\"waits\":true,\"ticket\":9"),
+    ] {
+        edges.push((from, to.into()));
+    }
+    let mut tried = 0;
+    for (from, to) in &edges {
+        for (n, line) in lines.iter().enumerate().skip(1) {
+            for (at, _) in line.match_indices(from) {
+                let text = [&line[..at], to, &line[at + from.len()..]].concat();
+                let [short, long] = short_and_long(&with_line(&lines, n, text.as_bytes()));
+                assert_eq!(short, long, "{text}");
+                tried += 1;
+            }
+            let [short, long] = short_and_long(&with_line(&lines, n, line.replace(from, to).as_bytes()));
+            assert_eq!(short, long, "{}", line.replace(from, to));
+        }
+    }
+    assert!(tried > 500, "{tried} places");
+}
+
 /// A store of many segments: some late and some unfinished writes in them, answers that are kept, leases that stay.
 fn store_of_many_segments() -> MemDisk {
     let disk = MemDisk::new();

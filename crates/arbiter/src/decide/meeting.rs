@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::evidence::Liveness;
-use crate::lease::{Lease, Standing};
+use crate::lease::{Lease, LiveSet, Standing};
 use crate::name::LaneKey;
 use crate::policy::{ClassName, Policy};
 use crate::region::{Case, Entry, Region, Witness};
@@ -39,6 +39,12 @@ impl Lanes {
     /// be told, so the stricter one counts.
     pub(super) fn is_alone(&self, lease: &Lease) -> bool {
         lease.exclusive || (!self.alone.is_empty() && self.alone.contains(&lease.lane.key()))
+    }
+
+    /// Those whose lane is of the class by now.
+    fn in_class<'a>(&'a self, class: &'a ClassName, live: &'a LiveSet) -> impl Iterator<Item = LeaseId> + 'a {
+        let lanes = self.class.iter().filter(move |(_, its)| *its == class);
+        lanes.flat_map(|(lane, _)| live.holders(lane))
     }
 
     fn class_of(&self, lease: &Lease) -> Option<&ClassName> {
@@ -83,18 +89,23 @@ impl<'a> Surroundings<'a> {
         let Question { live, request, .. } = question;
         let kin = request.parent.map_or_else(Vec::new, |parent| live.with_ancestors(parent));
         let mut around = Surroundings { claim, question, lanes, kin, met: Vec::new() };
-        around.met = around.hits(|lease, is_kin| meets(claim, lease, question.policy.case, lanes, is_kin));
+        let meets = |lease: &Lease, is_kin| meets(claim, lease, question.policy.case, lanes, is_kin);
+        around.met = around.hits(may_meet(claim, live, lanes), meets);
         around
     }
 
     /// Those that hold one of the pool, ancestors apart.
     pub(super) fn in_pool(&self, pool: &str) -> Vec<Hit<'a>> {
-        self.hits(|lease, is_kin| (!is_kin && pools_of(lease).any(|has| has == pool)).then(Meeting::default))
+        let here = self.question.live.near().in_pool(pool).collect();
+        self.hits(here, |lease, is_kin| {
+            (!is_kin && pools_of(lease).any(|has| has == pool)).then(Meeting::default)
+        })
     }
 
     /// Those whose lane is of the class, ancestors apart.
     pub(super) fn in_class(&self, class: &ClassName) -> Vec<Hit<'a>> {
-        self.hits(|lease, is_kin| {
+        let here = self.lanes.in_class(class, self.question.live).collect();
+        self.hits(here, |lease, is_kin| {
             (!is_kin && self.lanes.class_of(lease) == Some(class)).then(Meeting::default)
         })
     }
@@ -108,8 +119,14 @@ impl<'a> Surroundings<'a> {
         Hit { lease, meeting, standing, alive, is_here: true }
     }
 
-    fn hits(&self, meeting: impl Fn(&Lease, bool) -> Option<Meeting>) -> Vec<Hit<'a>> {
-        let here = self.question.live.iter().filter_map(|lease| {
+    /// Those that meet, of the leases here that may, and of all that are kept elsewhere.
+    fn hits(
+        &self,
+        here: BTreeSet<LeaseId>,
+        meeting: impl Fn(&Lease, bool) -> Option<Meeting>,
+    ) -> Vec<Hit<'a>> {
+        let live = self.question.live;
+        let here = here.into_iter().filter_map(|id| live.get(id)).filter_map(|lease| {
             let meeting = meeting(lease, self.kin.contains(&lease.lease))?;
             Some(self.seen(lease, meeting))
         });
@@ -121,6 +138,28 @@ impl<'a> Surroundings<'a> {
         });
         here.chain(elsewhere).collect()
     }
+}
+
+/// The live leases that the claim may be incompatible with: all that it is, and few others.
+fn may_meet(claim: &Claim, live: &LiveSet, lanes: &Lanes) -> BTreeSet<LeaseId> {
+    if claim.exclusive {
+        return live.iter().map(|lease| lease.lease).collect();
+    }
+    let mut found: BTreeSet<LeaseId> = live.near().alone().collect();
+    found.extend(lanes.alone.iter().chain([&claim.lane.key()]).flat_map(|lane| live.holders(lane)));
+    live.near().meeting(&claim.tree, &mut found);
+    live.near().meeting(&claim.read, &mut found);
+    found
+}
+
+/// The live leases that may matter to the claim: all that do, and few others.
+pub(super) fn may_matter(claim: &Claim, live: &LiveSet, lanes: &Lanes) -> BTreeSet<LeaseId> {
+    let mut found = may_meet(claim, live, lanes);
+    found.extend(claim.class.iter().flat_map(|class| lanes.in_class(class, live)));
+    for pool in pools(claim) {
+        found.extend(live.near().in_pool(&pool));
+    }
+    found
 }
 
 /// Whether what is seen of the lease's holder can make a difference to the claim.

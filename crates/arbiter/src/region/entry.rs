@@ -194,8 +194,28 @@ impl Entry {
         }
     }
 
+    /// Returns what each alternative begins with, case-folded: every path that it names does, once a `/` is appended.
+    /// None for a resource.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &str> {
+        let branches: &[Branch] = match &self.scope {
+            Scope::Paths { branches, .. } => branches,
+            Scope::Lock { .. } | Scope::Pool { .. } => &[],
+        };
+        branches.iter().map(|branch| branch.head(Case::Fold))
+    }
+
+    /// Reports whether this names every resource.
+    pub(crate) fn is_every_lock(&self) -> bool {
+        self.resource_name() == Some(EVERY_LOCK)
+    }
+
+    /// Returns how the pool of this folded name is named as a resource.
+    pub(crate) fn folded_pool(name: &str) -> String {
+        format!("{POOL}{name}")
+    }
+
     /// Returns scheme and name, case-folded, if this names a resource.
-    fn resource_name(&self) -> Option<&str> {
+    pub(crate) fn resource_name(&self) -> Option<&str> {
         match &self.scope {
             Scope::Paths { .. } => None,
             Scope::Lock { folded } | Scope::Pool { folded } => Some(folded),

@@ -1,0 +1,181 @@
+//! A decision looks only at leases near to the claim. Whatever it would find by looking at all of them, it finds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use arbiter::decide::{Question, arbitrate, contenders};
+use arbiter::evidence::{ClockReading, Evidence};
+use arbiter::lease::{Lease, LiveSet};
+use arbiter::name::LaneName;
+use arbiter::policy::Policy;
+use arbiter::queue::NOBODY;
+use arbiter::region::{Case, Entry, Region};
+use arbiter::request::Request;
+use arbiter::seq::LeaseId;
+use arbiter::time::Timestamp;
+use arbiter::verdict::{RefusalCode, Verdict};
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Entries with much in common: heads that are beginnings of each other, in whole names and within them.
+fn entry() -> impl Strategy<Value = String> {
+    let token = prop::sample::select(vec![
+        "a",
+        "ab",
+        "A",
+        "é",
+        "É",
+        "ſ",
+        "s",
+        "/",
+        "/",
+        "/a/",
+        "*",
+        "**",
+        "/**/",
+        "?",
+        ".x",
+        "{a,b}",
+        "{ab/,É}c",
+        "[a-c]",
+        "{,/b}",
+    ]);
+    let path = prop::collection::vec(token, 1..6).prop_map(|tokens| tokens.concat());
+    let resource = prop::sample::select(vec![
+        "lock://db",
+        "lock://DB",
+        "lock://d",
+        "lock://*",
+        "pool://gpu",
+        "pool://g",
+        "a",
+        "**",
+    ]);
+    prop_oneof![4 => path, 1 => resource.prop_map(String::from)]
+        .prop_filter("a pattern", |text| Entry::parse(text).is_ok())
+}
+
+fn region(most: usize) -> impl Strategy<Value = Region> {
+    prop::collection::vec(entry(), 0..=most).prop_map(|texts| Region::parse(texts).unwrap())
+}
+
+fn lane() -> impl Strategy<Value = LaneName> {
+    prop::sample::select(vec!["l0", "L0", "alone", "Alone", "one", "two", "x1", "x2", "x3", "x4", "x5", "x6"])
+        .prop_map(|name| LaneName::new(name).unwrap())
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(exact, alone, classes)| {
+        let mut policy =
+            json!({"lanes": {}, "classes": {"few": {"max": 2}}, "pools": {"gpu": {"capacity": 1}}});
+        if exact {
+            policy["case"] = json!("exact");
+        }
+        if alone {
+            policy["lanes"]["alone"] = json!({"exclusive": true});
+        }
+        if classes {
+            policy["lanes"]["one"] = json!({"class": "few"});
+            policy["lanes"]["TWO"] = json!({"class": "few"});
+        }
+        serde_json::from_value(policy).unwrap()
+    })
+}
+
+fn lease(id: u64, lane: &LaneName, tree: Region, read: Region, exclusive: bool) -> Lease {
+    let mut lease: Lease = serde_json::from_value(json!({
+        "lease": id, "fence": id, "lane": lane, "owner": format!("o{id}"), "tree": [],
+        "acquired_at": "2026-11-21T07:00:00.000Z", "heartbeat_at": "2026-11-21T07:00:00.000Z", "ttl_s": 100,
+    }))
+    .unwrap();
+    (lease.tree, lease.read, lease.exclusive) = (tree, read, exclusive);
+    lease
+}
+
+/// What the policy says of a lane, under any spelling.
+fn said<'p>(policy: &'p Policy, lane: &LaneName) -> Option<&'p arbiter::policy::LanePolicy> {
+    policy.lanes.iter().find(|(name, _)| name.same_as(lane)).map(|(_, said)| said)
+}
+
+fn pools(tree: &Region, read: &Region) -> Vec<String> {
+    tree.entries().iter().chain(read.entries()).filter_map(Entry::pool_name).map(String::from).collect()
+}
+
+/// Whether the request, which names a lane and a region, is incompatible with the lease: by the algebra alone.
+fn meets(request: &Request, lease: &Lease, policy: &Policy) -> bool {
+    let lane = request.lane.as_ref().unwrap();
+    let runs_alone = |lane| said(policy, lane).is_some_and(|said| said.exclusive);
+    let common = |ours: &Region, theirs: &Region, case: Case| ours.overlap(theirs, case).is_some();
+    lane.same_as(&lease.lane)
+        || lease.exclusive
+        || runs_alone(&lease.lane)
+        || runs_alone(lane)
+        || common(&request.tree, &lease.tree, policy.case)
+        || common(&request.tree, &lease.read, policy.case)
+        || common(&request.read, &lease.tree, policy.case)
+}
+
+/// Whether the two are counted together: of one class, or in one pool.
+fn counted(request: &Request, lease: &Lease, policy: &Policy) -> bool {
+    let class = |lane| said(policy, lane).and_then(|said| said.class.clone());
+    let ours = class(request.lane.as_ref().unwrap());
+    let theirs = pools(&lease.tree, &lease.read);
+    ours.is_some() && ours == class(&lease.lane)
+        || pools(&request.tree, &request.read).iter().any(|pool| theirs.contains(pool))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_near_is_all_that_matters(
+        leases in prop::collection::vec((lane(), region(3), region(2), prop::bool::weighted(0.05)), 0..10),
+        gone in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        (asked_lane, tree, read) in (lane(), region(3), region(2)),
+        policy in policy(),
+    ) {
+        let mut live = LiveSet::default();
+        for (id, (lane, tree, read, exclusive)) in (1..).zip(leases) {
+            let _lane_is_taken = live.insert(lease(id, &lane, tree, read, exclusive));
+        }
+        let ids: Vec<LeaseId> = live.iter().map(|lease| lease.lease).collect();
+        for gone in gone.iter().filter(|_| !ids.is_empty()) {
+            live.remove(ids[gone.index(ids.len())]);
+        }
+        let mut request: Request = serde_json::from_value(json!({"owner": "asker"})).unwrap();
+        (request.lane, request.tree, request.read) = (Some(asked_lane), tree, read);
+        prop_assume!(request.has_region());
+
+        let matters = |lease: &&Lease| meets(&request, lease, &policy) || counted(&request, lease, &policy);
+        let expected: Vec<LeaseId> = live.iter().filter(matters).map(|lease| lease.lease).collect();
+        prop_assert_eq!(contenders(&request, &live, &policy), expected);
+
+        let evidence = Evidence::at(ClockReading { boot: "b".into(), up_ms: 0 });
+        let now = Timestamp::parse("2026-11-21T07:00:01.000Z").unwrap();
+        let question = Question { request: &request, live: &live, waiters: &NOBODY, policy: &policy, evidence: &evidence, now };
+        let expected: Vec<LeaseId> =
+            live.iter().filter(|lease| meets(&request, lease, &policy)).map(|lease| lease.lease).collect();
+        match arbitrate(question) {
+            Verdict::Grant(_) => prop_assert_eq!(expected, []),
+            Verdict::Refuse(refusal) if matches!(refusal.code, RefusalCode::PoolFull | RefusalCode::ClassFull) => {
+                prop_assert_eq!(expected, []);
+                prop_assert!(refusal.conflicts.iter().all(|one| counted(&request, live.get(one.lease).unwrap(), &policy)));
+            }
+            Verdict::Refuse(refusal) => {
+                let named: Vec<LeaseId> = refusal.conflicts.iter().map(|conflict| conflict.lease).collect();
+                prop_assert_eq!(named, expected);
+            }
+        }
+    }
+}
+
+/// What a lease claims cannot be changed behind the back of those who look it up.
+#[test]
+fn a_change_leaves_what_is_claimed_as_it_is() {
+    let mut live = LiveSet::default();
+    let region = Region::parse(["src/api/**", "lock://db"]).unwrap();
+    live.insert(lease(1, &LaneName::new("x").unwrap(), region.clone(), Region::default(), false)).unwrap();
+    let before = live.clone();
+    assert!(live.update(LeaseId::new(1).unwrap(), |lease| {
+        (lease.tree, lease.read, lease.exclusive) = (Region::everything(), Region::everything(), true);
+    }));
+    assert_eq!(live, before);
+}
