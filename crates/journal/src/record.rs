@@ -19,7 +19,8 @@ use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, Verdict};
 use arbiter::worktree::WorktreeName;
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -124,7 +125,7 @@ pub struct Checkpoint {
 }
 
 /// A lease with whatever a newer version said about it beside what is known here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeptLease {
     /// What is known.
     #[serde(flatten)]
@@ -181,6 +182,81 @@ impl KeptLease {
             !Self::KNOWN.contains(&name.as_str()) && is_within(value, Self::DEPTH_MAX)
         });
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+/// By hand, because the derived way of keeping unknown fields reads everything twice, and there may be 100 000 of these in
+/// a checkpoint: the fields go on to [`Lease`] as they come, and those that it does not know are kept.
+impl<'de> Deserialize<'de> for KeptLease {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<KeptLease, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = KeptLease;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a lease")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeptLease, A::Error> {
+                let mut extra = Map::new();
+                let known = Known { map, extra: &mut extra };
+                let lease = Lease::deserialize(MapAccessDeserializer::new(known))?;
+                Ok(KeptLease { lease, extra })
+            }
+        }
+
+        /// The fields that are known of a lease; the others are put aside as they come.
+        struct Known<'e, A> {
+            map: A,
+            extra: &'e mut Map<String, Value>,
+        }
+        impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
+            type Error = A::Error;
+
+            fn next_key_seed<K: DeserializeSeed<'de>>(
+                &mut self,
+                seed: K,
+            ) -> Result<Option<K::Value>, A::Error> {
+                while let Some(FieldName(name)) = self.map.next_key()? {
+                    if KeptLease::KNOWN.contains(&&*name) {
+                        return seed.deserialize(name.into_deserializer()).map(Some);
+                    }
+                    let value = self.map.next_value()?;
+                    self.extra.insert(name.into_owned(), value);
+                }
+                Ok(None)
+            }
+
+            fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+                self.map.next_value_seed(seed)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The name of a field, not copied where it stands as it is meant.
+struct FieldName<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for FieldName<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FieldName<'de>, D::Error> {
+        struct Name;
+        impl<'de> Visitor<'de> for Name {
+            type Value = FieldName<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<FieldName<'de>, E> {
+                Ok(FieldName(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<FieldName<'de>, E> {
+                Ok(FieldName(Cow::Owned(name.into())))
+            }
+        }
+        deserializer.deserialize_str(Name)
     }
 }
 
@@ -446,7 +522,7 @@ impl<'de> Deserialize<'de> for Acquire {
                     (None, None, None, None, None);
                 let mut extra = Map::new();
                 let mut extra_bytes = 0;
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                while let Some(FieldName(key)) = map.next_key()? {
                     match &*key {
                         "lane" => once(&mut lane, "lane", &mut map)?,
                         "owner" => once(&mut owner, "owner", &mut map)?,
@@ -786,4 +862,53 @@ pub struct Record {
     pub nonce: u64,
     /// What it says.
     pub op: Op,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read as the derived code would: with every field as a value first.
+    #[derive(Debug, Deserialize)]
+    struct Derived {
+        #[serde(flatten)]
+        lease: Lease,
+        #[serde(flatten)]
+        extra: Map<String, Value>,
+    }
+
+    #[test]
+    fn a_kept_lease_is_read_as_the_derived_code_reads_it() {
+        let plain = r#""lease":2,"fence":3,"lane":"api","owner":"ann","tree":["src/**"],"acquired_at":"2026-11-21T07:00:00.000Z","heartbeat_at":"2026-11-21T07:00:00.000Z","ttl_s":90.5"#;
+        for more in [
+            "",
+            ",\"read\":[\"docs\"],\"labels\":{\"a\":\"b\"}",
+            ",\"phase\":{\"name\":\"finalizing\"}",
+            ",\"x\":1e3,\"y\":{\"z\":[1.10,-0.0,18446744073709551615]}",
+            ",\"x\":1,\"x\":2",
+            ",\"lane\":\"web\"",
+            ",\"\\u0072ead\":[\"a\"]",
+            ",\"\\u0078\":1",
+            ",\"exclusive\":1",
+            ",\"extra\":{}",
+            ",\"clock\":null",
+            ",\"why\":null",
+            ",\"seq\":1,\"crc\":\"x\"",
+            ",\"\":0",
+            ",\"parent\":0",
+            ",\"processes\":[{}]",
+        ] {
+            for json in
+                [format!("{{{plain}{more}}}"), format!("{{{}{more}}}", plain.replace("\"fence\":3,", ""))]
+            {
+                let ours = serde_json::from_str::<KeptLease>(&json).ok();
+                let derived = serde_json::from_str::<Derived>(&json).ok();
+                let derived = derived.map(|Derived { lease, extra }| KeptLease { lease, extra });
+                assert_eq!(ours, derived, "{json}");
+            }
+        }
+        for json in ["[]", "null", "7", "\"x\"", "{}", "[2,3]"] {
+            assert!(serde_json::from_str::<KeptLease>(json).is_err(), "{json}");
+        }
+    }
 }

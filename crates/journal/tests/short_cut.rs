@@ -11,7 +11,7 @@ use arbiter::time::Span;
 use common::{clock, decide, genesis, heartbeat_of, lane, lines_after, release_of, request, seq, writing};
 use journal::chain::Head;
 use journal::disk::Access;
-use journal::history::{state_at, survey, walk};
+use journal::history::{roots, state_at, survey, walk};
 use journal::record::Op;
 use journal::segment::{self, Segment};
 use journal::state::{State, Until};
@@ -321,6 +321,23 @@ fn both_ways_lead_to_the_same_state_through_many_segments() {
             "record {n}"
         );
     }
+}
+
+/// What the segment before it amounts to is not what counts where the root says something else: that is another history,
+/// and `verify` says so.
+#[test]
+fn a_root_that_is_not_the_seal_before_it_is_read() {
+    let disk = store_of_many_segments();
+    let last = *roots(&disk.process()).expect("the disk works").last().expect("it began");
+    let name = segment::name(last);
+    let root = String::from_utf8(disk.bytes(&name).expect("it is there")).expect("text");
+    assert_eq!(root.lines().count(), 1, "{root}");
+    disk.put(&name, common::forged(root.trim_end(), "\"heartbeats\":0", "\"heartbeats\":77").as_bytes());
+    disk.take(&segment::mark_name(last));
+    let walked = walk(&disk.process(), |_| ControlFlow::Continue(())).expect("sound").expect("it began");
+    assert_eq!(walked.counters.heartbeats, 77);
+    assert_eq!(state_at(&disk.process(), Until::Now).expect("sound").0, walked);
+    assert_eq!(survey(&disk.process()).expect("the disk works").damage.len(), 1);
 }
 
 /// Pieces of JSON that may stand in a record, in its place or not.

@@ -1,7 +1,7 @@
 //! Whether a checkpoint says what a state is, without reading it: what would be written is held against what stands there.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
 
 use arbiter::policy::Policy;
 use arbiter::queue::WaitQueue;
@@ -73,9 +73,16 @@ impl State {
             ended: &self.ended,
         };
         let mut rest = Rest { body, begun: false, ended: false };
-        serde_json::to_writer(&mut rest, &said).is_ok() && rest.body.is_empty() && rest.ended
+        // JSON is written in very small pieces.
+        let mut pieces = io::BufWriter::with_capacity(PIECE_BYTES, &mut rest);
+        let is_same = serde_json::to_writer(&mut pieces, &said).is_ok() && pieces.flush().is_ok();
+        drop(pieces.into_parts());
+        is_same && rest.body.is_empty() && rest.ended
     }
 }
+
+/// How much is written before it is compared.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// The part of a body that has not been written again yet. Where the object begins there is a comma in the record, and
 /// where it ends there is nothing.
