@@ -4,10 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
+use arbiter::time::Timestamp;
+use lease::clock::{Clock as _, SystemClock};
+
 /// Gives facts about this machine and about the file system of `dir`, as names and values.
 pub(crate) fn facts(dir: &Path) -> Vec<(&'static str, String)> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<&str> = load.split(' ').take(3).collect();
     vec![
+        ("date", Timestamp::from_unix_ms(SystemClock.wall_ms()).to_string()),
+        ("load", format!("{} before the first row", load.join(" "))),
         ("cpus", thread::available_parallelism().map_or(0, usize::from).to_string()),
         ("cpu", cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned())),
         ("kernel", format!("{} {}", std::env::consts::OS, kernel.trim())),

@@ -59,8 +59,12 @@ impl Work {
 pub(crate) struct Tools {
     /// `hello.c`
     pub(crate) hello: PathBuf,
+    /// `hello.rs`
+    pub(crate) hello_rust: PathBuf,
     /// `floor.c`
     pub(crate) floor: PathBuf,
+    /// `peak.c`
+    pub(crate) peak: PathBuf,
     /// The command line under test.
     pub(crate) lease_lane: PathBuf,
 }
@@ -68,13 +72,28 @@ pub(crate) struct Tools {
 impl Tools {
     /// Compiles the C programs into `work` and finds or builds lease-lane.
     pub(crate) fn build(work: &Work) -> Answer<Self> {
-        Ok(Self { hello: compile("hello", work)?, floor: compile("floor", work)?, lease_lane: lease_lane()? })
+        let lease_lane = match env::var_os("LEASE_LANE_BIN") {
+            Some(path) => {
+                let path = PathBuf::from(path);
+                path.canonicalize().map_err(|error| at("find", &path, &error))?
+            }
+            None => built("lease-lane", "lease-lane", &["--release"])?,
+        };
+        Ok(Self {
+            hello: compile("hello", work, &["-static"], &[])?,
+            floor: compile("floor", work, &["-static"], &[])?,
+            peak: compile("peak", work, &["-static"], &[])?,
+            hello_rust: built("bench", "bench-hello", &["--release"])?,
+            lease_lane,
+        })
     }
 
     /// Names the binary under test and its size.
     pub(crate) fn describe(&self) -> String {
         let bytes = fs::metadata(&self.lease_lane).map_or(0, |data| data.len());
-        format!("{} ({} KiB)", self.lease_lane.display(), bytes / 1024)
+        let path = self.lease_lane.strip_prefix(workspace().canonicalize().unwrap_or_default());
+        let path = path.unwrap_or(&self.lease_lane);
+        format!("{} ({} KiB)", path.display(), bytes / 1024)
     }
 }
 
@@ -85,47 +104,99 @@ pub(crate) fn is_installed(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn compile(name: &str, work: &Work) -> Answer<PathBuf> {
+/// Installs a Debian package, if this machine lets us; whether that helped, the next try tells.
+pub(crate) fn install(package: &str) {
+    eprintln!("bench: installing {package}");
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "-y", "-q", package]).env("DEBIAN_FRONTEND", "noninteractive");
+    let _tried = apt.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// `sqlite.c`, with the library inside where that can be had: so it starts fastest.
+pub(crate) fn sqlite(work: &Work) -> Answer<PathBuf> {
+    let compiled = || {
+        compile("sqlite", work, &["-static"], &["-lsqlite3", "-lm"])
+            .or_else(|_| compile("sqlite", work, &[], &["-lsqlite3"]))
+    };
+    compiled().or_else(|_| {
+        install("libsqlite3-dev");
+        compiled()
+            .map_err(|_| "libsqlite3-dev is missing and `apt-get install libsqlite3-dev` brought none".into())
+    })
+}
+
+/// `dos` of dos-kernel, in an environment of its own beneath the target directory.
+pub(crate) fn dos() -> Answer<PathBuf> {
+    let venv = target_dir().join("bench-dos");
+    let program = venv.join("bin/dos");
+    if is_installed_at(&program) {
+        return Ok(program.canonicalize()?);
+    }
+    let quietly = |command: &mut Command| {
+        let output = command.stdin(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)) {
+        return Err("there is no python3 that can make a venv".into());
+    }
+    eprintln!("bench: installing dos-kernel into {}", venv.display());
+    let mut pip = Command::new(venv.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--retries", "1", "dos-kernel"]);
+    if !quietly(&mut pip) || !is_installed_at(&program) {
+        return Err("`pip install dos-kernel` brought no `dos`".into());
+    }
+    Ok(program.canonicalize()?)
+}
+
+fn is_installed_at(program: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The bytes that a program had resident at most. It must end with 0.
+pub(crate) fn peak(tools: &Tools, work: &Work, command: &Command) -> Answer<f64> {
+    let file = work.dir.join("peak-kib");
+    let mut peak = crate::process::command(&tools.peak, work)?;
+    peak.arg(&file).arg(command.get_program()).args(command.get_args());
+    crate::process::expect(peak.status()?, 0, work)?;
+    let kib: u32 = fs::read_to_string(&file).map_err(|error| at("read", &file, &error))?.trim().parse()?;
+    Ok(f64::from(kib) * 1024.0)
+}
+
+/// Compiles a C program of this directory into `work`.
+pub(crate) fn compile(name: &str, work: &Work, before: &[&str], after: &[&str]) -> Answer<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.c"));
     let program = work.dir.join(name);
     let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-Wall", "-Wextra", "-o"]).arg(&program).arg(&source);
-    if !gcc.status()?.success() {
-        return Err(
-            format!("gcc could not compile `{}` (is a static libc installed?)", source.display()).into()
-        );
+    gcc.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program).args(before).arg(&source).args(after);
+    let output = gcc.output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default();
+        return Err(format!("gcc could not compile `{}`: {said}", source.display()).into());
     }
     Ok(program)
 }
 
-fn lease_lane() -> Answer<PathBuf> {
-    if let Some(path) = env::var_os("LEASE_LANE_BIN") {
-        let path = PathBuf::from(path);
-        return Ok(path.canonicalize().map_err(|error| at("find", &path, &error))?);
-    }
-    // Cargo itself says where the binary is, whatever CARGO_TARGET_DIR and its configuration hold.
+/// Builds a binary of the workspace. Cargo itself says where it is, whatever its configuration holds.
+pub(crate) fn built(package: &str, binary: &str, how: &[&str]) -> Answer<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "lease-lane",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    cargo.args(["build", "--package", package, "--bin", binary]).args(how);
+    cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
     let output = cargo.current_dir(workspace()).stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        return Err("lease-lane does not compile".into());
+        return Err(format!("{binary} does not compile").into());
     }
     for line in output.stdout.lines() {
         let message: Value = serde_json::from_str(&line?)?;
-        if message["target"]["name"] == "lease-lane"
+        if message["target"]["name"] == binary
             && let Some(path) = message["executable"].as_str()
         {
             return Ok(path.into());
         }
     }
-    Err("cargo built no binary named lease-lane".into())
+    Err(format!("cargo built no binary named {binary}").into())
 }
 
 fn workspace() -> &'static Path {
