@@ -12,14 +12,22 @@ pub(crate) fn facts(dir: &Path) -> Vec<(&'static str, String)> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split(' ').take(3).collect();
-    vec![
+    let cpus = thread::available_parallelism().map_or(0, usize::from);
+    let mut facts = vec![
         ("date", Timestamp::from_unix_ms(SystemClock.wall_ms()).to_string()),
         ("load", format!("{} before the first row", load.join(" "))),
-        ("cpus", thread::available_parallelism().map_or(0, usize::from).to_string()),
+        ("cpus", cpus.to_string()),
         ("cpu", cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned())),
         ("kernel", format!("{} {}", std::env::consts::OS, kernel.trim())),
         ("file_system", file_system(dir).unwrap_or_else(|| "unknown".to_owned())),
-    ]
+    ];
+    let running: usize = load.first().and_then(|load| load.split('.').next()?.parse().ok()).unwrap_or(0);
+    if running >= cpus {
+        let warning = "the machine was busy with something else: these times say little, measure again";
+        eprintln!("bench: {warning}");
+        facts.push(("warning", warning.to_owned()));
+    }
+    facts
 }
 
 fn cpu() -> Option<String> {
