@@ -14,7 +14,7 @@ const HEAD: f64 = 34.0;
 
 const STYLE: &str = "\
   <style>
-    text { font: 12px system-ui, sans-serif; fill: #24292f; }
+    text { font-family: system-ui, sans-serif; font-size: 12px; fill: #24292f; }
     .head { font-weight: 600; }
     .name, .value { font-family: ui-monospace, monospace; font-size: 11px; }
     .grid { stroke: #d0d7de; stroke-width: 1; }
@@ -47,7 +47,7 @@ pub(crate) fn draw(report: &Report) -> String {
         10.0,
         20.0,
         "",
-        "each row as a multiple of what it is divided by; a line shows the middle half, violet the target",
+        "each row as a multiple of what it is divided by; a line shows the middle half, violet the target; green holds it, red does not",
     ));
     for power in scale.low..=scale.high {
         let tick = 10_f64.powi(power);
@@ -88,20 +88,17 @@ pub(crate) fn draw(report: &Report) -> String {
             put(format!(
                 "<line class=\"spread\" x1=\"{low:.1}\" y1=\"{middle:.1}\" x2=\"{high:.1}\" y2=\"{middle:.1}\"/>"
             ));
+            let mut right = high.max(one).max(end);
             if let Goal::Times(goal) | Goal::TimesOr(goal, _) = row.spec.goal {
                 let x = scale.x(goal);
+                right = right.max(x);
                 put(format!(
                     "<line class=\"goal\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\"/>",
                     y - 2.0,
                     y + BAR + 2.0
                 ));
             }
-            put(text(
-                high.max(one).max(end) + 6.0,
-                y + 11.0,
-                "value",
-                &format!("{}×", three_digits(row.ratio.median)),
-            ));
+            put(text(right + 6.0, y + 11.0, "value", &format!("{}×", three_digits(row.ratio.median))));
             y += STEP;
         }
     }
