@@ -7,7 +7,9 @@
 //!
 //! The file only grows and is never replaced: no raise can be lost to another. One entry is
 //! `<seq, 20 digits> <crc, 8 hex> <check, 8 hex>\n`, where `check` is the CRC-32 of what stands before its
-//! space. Lines that are not such an entry are ignored: the mark is a second witness, not the first.
+//! space. An entry may stand behind the beginning of another one, cut off by a death. Lines that do not end in an
+//! entry are ignored: the mark is a second witness, not the first. It is the only one while a repair has moved the
+//! segment aside, so none that was written whole is passed over.
 
 use arbiter::seq::Seq;
 
@@ -33,15 +35,12 @@ impl Mark {
         format!("{said} {:08x}\n", crc32(said.as_bytes()))
     }
 
-    fn decode(line: &[u8]) -> Option<Mark> {
-        if line.len() + 1 != ENTRY_BYTES {
-            return None;
-        }
-        let text = std::str::from_utf8(line).ok()?;
+    fn decode(entry: &[u8]) -> Option<Mark> {
+        let text = std::str::from_utf8(entry).ok()?;
         let seq = Seq::new(text.get(..20)?.parse().ok()?)?;
         let crc = Crc(u32::from_str_radix(text.get(21..29)?, 16).ok()?);
         let mark = Mark { seq, crc };
-        (mark.encode().as_bytes()[..line.len()] == *line).then_some(mark)
+        (mark.encode().as_bytes()[..entry.len()] == *entry).then_some(mark)
     }
 
     /// The highest mark in a mark file.
@@ -50,15 +49,21 @@ impl Mark {
     /// be checked.
     pub fn highest(bytes: &[u8]) -> Option<Mark> {
         let mut highest: Option<(&[u8], Mark)> = None;
-        for line in bytes.rsplit(|&b| b == b'\n').filter(|line| line.len() + 1 == ENTRY_BYTES) {
-            if highest.is_none_or(|(text, _)| line > text)
-                && let Some(mark) = Mark::decode(line)
+        for entry in bytes.rsplit(|&b| b == b'\n').filter_map(end_of) {
+            if highest.is_none_or(|(text, _)| entry > text)
+                && let Some(mark) = Mark::decode(entry)
             {
-                highest = Some((line, mark));
+                highest = Some((entry, mark));
             }
         }
         highest.map(|(_, mark)| mark)
     }
+}
+
+/// As much of the end of a line as an entry has. What stands before it is the beginning of another one, whose writer or
+/// machine died.
+fn end_of(line: &[u8]) -> Option<&[u8]> {
+    line.get((line.len() + 1).checked_sub(ENTRY_BYTES)?..)
 }
 
 #[cfg(test)]
@@ -91,8 +96,21 @@ mod tests {
             for (at, bit) in broken.iter().filter(|_| !entries.is_empty()) {
                 bytes[at.index(entries.len() * ENTRY_BYTES)] ^= 1 << bit;
             }
-            let greatest = bytes.split(|&b| b == b'\n').filter_map(Mark::decode).max();
+            let greatest = bytes.split(|&b| b == b'\n').filter_map(end_of).filter_map(Mark::decode).max();
             prop_assert_eq!(Mark::highest(&bytes), greatest);
+        }
+    }
+
+    #[test]
+    fn an_entry_behind_half_an_entry_counts() {
+        let whole = mark(12).encode();
+        for cut in 0..ENTRY_BYTES {
+            let text = format!("{}{}", &mark(11).encode()[..cut], whole);
+            assert_eq!(Mark::highest(text.as_bytes()), Some(mark(12)), "behind {cut} bytes");
+            // What is cut off counts in front of nothing.
+            let text = format!("{}{}", mark(11).encode(), &whole[..cut]);
+            let wanted = if cut + 1 < ENTRY_BYTES { 11 } else { 12 };
+            assert_eq!(Mark::highest(text.as_bytes()), Some(mark(wanted)), "{cut} bytes behind it");
         }
     }
 
