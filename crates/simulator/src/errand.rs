@@ -16,7 +16,10 @@ use journal::state::State;
 use journal::store::{Appended, FileStore, Store, Writing};
 use lease::machine::Machine;
 use lease::mutex::Patience;
-use lease::session::{Acquired, Ask, Beaten, Compacted, LeaseError, Miss, Released, Session, View, Which};
+use lease::session::{
+    Acquired, Adopted, Adoption, Ask, Beaten, Compacted, LeaseError, Miss, Released, Session, Sweeping,
+    Swept, Unlocked, Unlocking, View, Which,
+};
 
 /// What a process is to do: one command line.
 #[derive(Clone, Debug)]
@@ -27,6 +30,12 @@ pub enum Errand {
     Release(Which, Option<Fence>),
     /// `lease-lane heartbeat`.
     Beat(Which, Option<Fence>),
+    /// `lease-lane adopt`.
+    Adopt(Box<Adoption>),
+    /// `lease-lane unlock`.
+    Unlock(Box<Unlocking>),
+    /// `lease-lane sweep`.
+    Sweep,
     /// `lease-lane live`.
     Live,
     /// `lease-lane compact`.
@@ -54,6 +63,12 @@ pub enum Outcome {
     Released(Result<Result<Released, Miss>, LeaseError>),
     /// Of a heartbeat.
     Beaten(Result<Result<Beaten, Miss>, LeaseError>),
+    /// Of taking a lease over.
+    Adopted(Result<Result<Box<Adopted>, Miss>, LeaseError>),
+    /// Of ending somebody's lease.
+    Unlocked(Result<Result<Box<Unlocked>, Miss>, LeaseError>),
+    /// Of a sweep.
+    Swept(Result<Swept, LeaseError>),
     /// The live set.
     Live(Result<View, LeaseError>),
     /// Of a compaction.
@@ -78,6 +93,13 @@ impl Errand {
             }
             Errand::Release(which, fence) => Outcome::Released(session.release(&which, fence)),
             Errand::Beat(which, fence) => Outcome::Beaten(session.heartbeat(&which, fence, None)),
+            Errand::Adopt(adoption) => {
+                Outcome::Adopted(session.adopt(&adoption).map(|answer| answer.map(Box::new)))
+            }
+            Errand::Unlock(unlocking) => {
+                Outcome::Unlocked(session.unlock(&unlocking).map(|answer| answer.map(Box::new)))
+            }
+            Errand::Sweep => Outcome::Swept(session.sweep(&Sweeping::default())),
             Errand::Live => Outcome::Live(session.live()),
             Errand::Compact(keep) => Outcome::Compacted(session.compact(keep)),
             Errand::Verify => {

@@ -320,7 +320,9 @@ impl<'s> Play<'s> {
                     (Actor::Seals, _) => (Errand::BareSeal { prunes: false }, owner),
                     (Actor::SealsAndPrunes, _) => (Errand::BareSeal { prunes: true }, owner),
                     (Actor::Releases, Some(lease)) => {
-                        truth.leaves(lease);
+                        let holder = OwnerName::new(FIRST_OWNER).expect("a name");
+                        let title = truth.title(lease, &holder, None);
+                        truth.leaves(lease, &holder, title);
                         (Errand::Release(Which::Lease(lease), None), FIRST_OWNER)
                     }
                     (Actor::Releases, None) => (Errand::Live, owner),
@@ -417,7 +419,7 @@ impl<'s> Play<'s> {
                 }
             }
             Outcome::Released(Ok(Ok(Released { lease, .. }))) => {
-                self.truth.left(lease.lease);
+                self.truth.ended(lease.lease);
                 Ok(())
             }
             Outcome::Sealed(Ok(_)) => Ok(()),

@@ -10,6 +10,7 @@ pub mod explore;
 pub mod machine;
 pub mod process;
 pub mod run;
+pub mod tenure;
 pub mod truth;
 pub mod weather;
 pub mod world;

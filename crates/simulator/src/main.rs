@@ -85,12 +85,15 @@ fn main() -> ExitCode {
         began.elapsed().as_secs_f64()
     );
     println!(
-        "  {} processes ended, {} killed; {} grants, {} refusals; {} failed calls, {} power cuts, {} damaged journals; {} \
+        "  {} processes ended, {} killed; {} grants, {} refusals; {} leases taken over, {} ended by force, {} swept; {} failed calls, {} power cuts, {} damaged journals; {} \
          decisions made again",
         total.ended,
         total.killed,
         total.granted,
         total.refused,
+        total.adopted,
+        total.forced,
+        total.swept,
         total.faults,
         total.power_cuts,
         total.damaged,

@@ -17,13 +17,14 @@ use journal::history::Keep as History;
 use journal::repair::REPAIR_OWNER;
 use lease::clock::Clock as _;
 use lease::mutex::Patience;
-use lease::session::{Ask, LeaseError, Miss, View, Which, chain_of};
+use lease::session::{Adoption, Ask, LeaseError, Miss, Unlocking, View, Which, chain_of};
 use testkit::disk::{EIO, ENOSPC, Fault, Keep, What};
 use testkit::rng::Rng;
 
 use crate::errand::{Errand, Outcome};
 use crate::machine::{Asks, Told};
 use crate::process::{Caller, Process, Progress, Stacks};
+use crate::tenure::Title;
 use crate::truth::{Broken, Claim, HOME, Moment, Seen, Tag, Truth, moment};
 use crate::weather::Weather;
 use crate::world::{Namespace, World};
@@ -55,6 +56,12 @@ pub struct Tally {
     pub faults: u64,
     /// Power cuts.
     pub power_cuts: u64,
+    /// Leases that were taken over.
+    pub adopted: u64,
+    /// Leases that an operator ended by force.
+    pub forced: u64,
+    /// Leases that a sweep ended, or an operator without force.
+    pub swept: u64,
     /// Runs in which a reader found damage.
     pub damaged: u64,
     /// Looks at which somebody stood in the line.
@@ -73,6 +80,9 @@ impl Tally {
         self.refused += other.refused;
         self.faults += other.faults;
         self.power_cuts += other.power_cuts;
+        self.adopted += other.adopted;
+        self.forced += other.forced;
+        self.swept += other.swept;
         self.damaged += other.damaged;
         self.lines += other.lines;
         self.decided_again += other.decided_again;
@@ -164,8 +174,13 @@ struct Running {
 #[derive(Clone)]
 enum Job {
     Acquire(Tag, Box<Request>, Claim),
-    Release(LeaseId, bool),
-    Beat(LeaseId),
+    /// With what the branch has to expect, as is so for those that follow.
+    Release(LeaseId, Title),
+    Beat(LeaseId, Title),
+    /// Of the lease of another branch.
+    Adopt(LeaseId, Title, OwnerName),
+    /// By force, or not.
+    Unlock(LeaseId, bool),
     Look,
     Operate,
 }
@@ -177,7 +192,9 @@ impl fmt::Debug for Job {
                 write!(f, "request {tag} to write {:?}, read {:?}", claim.writes, claim.reads)
             }
             Job::Release(id, _) => write!(f, "release of {id}"),
-            Job::Beat(id) => write!(f, "beat of {id}"),
+            Job::Beat(id, _) => write!(f, "beat of {id}"),
+            Job::Adopt(id, _, from) => write!(f, "adoption of {id} from {from}"),
+            Job::Unlock(id, forced) => write!(f, "unlock of {id}{}", if *forced { " by force" } else { "" }),
             Job::Look => f.write_str("look"),
             Job::Operate => f.write_str("operation"),
         }
@@ -187,7 +204,7 @@ impl fmt::Debug for Job {
 impl Run {
     fn new(seed: u64, trace: bool) -> Run {
         let mut rng = Rng::new(seed);
-        let weather = Weather::of(&mut rng);
+        let weather = Weather::of(seed, &mut rng);
         let world = World::new(seed);
         let branches = (0..weather.branches)
             .map(|n| Branch {
@@ -475,19 +492,25 @@ impl Run {
             };
             return self.start(branch, Job::Operate, errand);
         }
+        if self.weather.meddling && self.rng.one_in(3) && self.meddle(branch) {
+            return;
+        }
         let leases = self.branches[branch].leases.len();
         if leases > 0 && self.rng.one_in(if leases > 2 { 2 } else { 3 }) {
             let at = self.rng.below(leases);
             let Known { id, fence, lane } = self.branches[branch].leases[at].clone();
+            let owner = self.branches[branch].owner.clone();
             if self.rng.one_in(3) {
                 let fence = self.rng.one_in(2).then_some(fence);
-                return self.start(branch, Job::Beat(id), Errand::Beat(Which::Lease(id), fence));
+                let job = Job::Beat(id, self.truth.title(id, &owner, fence));
+                return self.start(branch, job, Errand::Beat(Which::Lease(id), fence));
             }
             // By its lane only with its fence: another lease of ours may have the lane by now.
             let which = if self.rng.one_in(2) { Which::Lane(lane) } else { Which::Lease(id) };
-            let held = self.truth.leaves(id);
+            let title = self.truth.title(id, &owner, Some(fence));
+            self.truth.leaves(id, &owner, title);
             let errand = Errand::Release(which, Some(fence));
-            return self.start(branch, Job::Release(id, held), errand);
+            return self.start(branch, Job::Release(id, title), errand);
         }
         let (tag, request, claim) = match self.branches[branch].unanswered.take() {
             Some(again) => again,
@@ -505,6 +528,51 @@ impl Run {
             Duration::from_millis(100 + self.rng.below(most_ms) as u64)
         });
         self.start(branch, Job::Acquire(tag, Box::new(request), claim), Errand::Acquire(Box::new(ask), wait));
+    }
+
+    /// Does something about a lease that somebody else may have. `false`: there is none.
+    fn meddle(&mut self, branch: usize) -> bool {
+        if self.rng.one_in(4) {
+            self.start(branch, Job::Operate, Errand::Sweep);
+            return true;
+        }
+        let whose = |branch: &Branch| {
+            let owner = branch.owner.clone();
+            branch.leases.iter().map(move |known| (owner.clone(), known.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(OwnerName, Known)> = self.branches.iter().flat_map(whose).collect();
+        if all.is_empty() {
+            return false;
+        }
+        let (from, Known { id, fence, lane }) = all.swap_remove(self.rng.below(all.len()));
+        let (which, fence) = match self.rng.below(3) {
+            0 => (Which::Lease(id), None),
+            1 => (Which::Lease(id), Some(fence)),
+            // Another lease may have the lane by now, but not with this fence.
+            _ => (Which::Lane(lane), Some(fence)),
+        };
+        let (job, errand) = if self.rng.one_in(3) {
+            let force = if self.rng.one_in(2) { Note::new("it is in the way").ok() } else { None };
+            if force.is_some() {
+                self.truth.is_doomed(id);
+            }
+            let job = Job::Unlock(id, force.is_some());
+            (job, Errand::Unlock(Box::new(Unlocking { which, fence, force })))
+        } else {
+            let title = self.truth.title(id, &from, fence);
+            let processes = if self.rng.one_in(2) { vec![self.worker_of(branch)] } else { Vec::new() };
+            self.truth.is_wanted(id, &from, &self.branches[branch].owner, &processes);
+            let job = Job::Adopt(id, title, from.clone());
+            (job, Errand::Adopt(Box::new(Adoption { which, fence, from, processes })))
+        };
+        self.start(branch, job, errand);
+        true
+    }
+
+    /// The long-lived process of a branch.
+    fn worker_of(&mut self, branch: usize) -> ProcessIdentity {
+        let namespace = self.branches[branch].namespace;
+        self.branches[branch].worker.get_or_insert_with(|| self.world.fork(namespace)).clone()
     }
 
     fn make_a_request(&mut self, branch: usize) -> (Tag, Request, Claim) {
@@ -533,9 +601,7 @@ impl Run {
             request.request_id = RequestId::new(format!("r-{tag}")).ok();
         }
         if self.rng.one_in(3) {
-            let namespace = self.branches[branch].namespace;
-            let worker = self.branches[branch].worker.get_or_insert_with(|| self.world.fork(namespace));
-            request.processes = vec![worker.clone()];
+            request.processes = vec![self.worker_of(branch)];
         }
         (tag, request, claim)
     }
@@ -588,29 +654,67 @@ impl Run {
                     _ => {}
                 }
             }
-            (Job::Release(id, was_held), Outcome::Released(answer)) => match answer {
-                Ok(Ok(_)) => {
-                    self.truth.left(*id);
-                    self.branches[branch].leases.retain(|known| known.id != *id);
-                }
-                Ok(Err(miss)) => {
-                    if *was_held && !matches!(miss, Miss::Expired(_)) {
-                        self.truth.missed(*id)?;
+            (Job::Release(id, title), Outcome::Released(Ok(answer))) => {
+                let owner = self.branches[branch].owner.clone();
+                self.branches[branch].leases.retain(|known| known.id != *id);
+                match answer {
+                    Ok(_) if *title == Title::Lost => {
+                        return Err(format!("{owner} gave back lease {id}, which was not theirs any more"));
                     }
-                    self.branches[branch].leases.retain(|known| known.id != *id);
-                }
-                Err(_) => {}
-            },
-            (Job::Beat(id), Outcome::Beaten(answer)) => match answer {
-                Ok(Ok(_)) => self.truth.beats(*id, began)?,
-                Ok(Err(_)) => {
-                    if held.contains(id) {
-                        self.truth.missed(*id)?;
+                    Ok(_) => self.truth.ended(*id),
+                    Err(miss) => {
+                        self.truth.missed(*id, &owner, *title, miss)?;
+                        if let Miss::NotYours(_) | Miss::Fenced(_) = miss {
+                            self.truth.stays(*id, &owner);
+                        }
                     }
-                    self.branches[branch].leases.retain(|known| known.id != *id);
                 }
-                Err(_) => {}
+            }
+            (Job::Beat(id, title), Outcome::Beaten(Ok(answer))) => match answer {
+                Ok(_) => self.truth.beats(*id, *title, began, &self.world)?,
+                Err(miss) => {
+                    let owner = self.branches[branch].owner.clone();
+                    self.branches[branch].leases.retain(|known| known.id != *id);
+                    self.truth.missed(*id, &owner, *title, miss)?;
+                }
             },
+            (Job::Adopt(id, title, from), Outcome::Adopted(Ok(answer))) => {
+                let to = self.branches[branch].owner.clone();
+                match answer {
+                    Ok(adopted) => {
+                        self.tally.adopted += 1;
+                        let claim = (*id, *title, from);
+                        self.truth.is_given(claim, &to, fence, adopted, began, &self.world)?;
+                        let known =
+                            Known { id: *id, fence: adopted.lease.fence, lane: adopted.lease.lane.clone() };
+                        self.branches[branch].leases.retain(|known| known.id != *id);
+                        self.branches[branch].leases.push(known);
+                    }
+                    Err(miss) => {
+                        self.truth.is_not_given(*id, from, &to);
+                        self.truth.missed(*id, &to, *title, miss)?;
+                    }
+                }
+            }
+            (Job::Unlock(id, forced), Outcome::Unlocked(Ok(answer))) => match answer {
+                Ok(unlocked) if unlocked.ended => {
+                    let tally = if unlocked.forced { &mut self.tally.forced } else { &mut self.tally.swept };
+                    *tally += 1;
+                    if unlocked.forced && !forced {
+                        return Err(format!("lease {id} was ended by force, which nobody asked for"));
+                    }
+                    self.truth.ended(*id);
+                }
+                Ok(_) if *forced => return Err(format!("lease {id} was not ended, force or not")),
+                Err(Miss::NotHeld) if held.contains(id) => self.truth.not_found(*id)?,
+                Ok(_) | Err(_) => {}
+            },
+            (Job::Operate, Outcome::Swept(Ok(swept))) => {
+                for (swept, _) in &swept.reclaimed {
+                    self.tally.swept += 1;
+                    self.truth.ended(swept.lease.lease);
+                }
+            }
             (Job::Look, Outcome::Live(Ok(view))) => self.truth.saw(held, view)?,
             (Job::Operate, Outcome::Repaired(Ok(_))) => self.damaged = false,
             _ => {}
@@ -687,9 +791,10 @@ impl Run {
             self.truth.accept_the_loss(view);
         }
         for (_, id) in holds {
-            self.truth.leaves(id);
+            let holder = OwnerName::new(REPAIR_OWNER).expect("a name");
+            self.truth.leaves(id, &holder, Title::Open);
             match self.alone_as(REPAIR_OWNER, Errand::Release(Which::Lease(id), None))? {
-                Outcome::Released(Ok(Ok(_))) => self.truth.left(id),
+                Outcome::Released(Ok(Ok(_))) => self.truth.ended(id),
                 outcome => return Err(format!("a repair's hold cannot be released: {outcome:?}")),
             }
         }
@@ -754,6 +859,9 @@ fn error_of(outcome: &Outcome) -> Option<&LeaseError> {
         Outcome::Acquired(Err(error))
         | Outcome::Released(Err(error))
         | Outcome::Beaten(Err(error))
+        | Outcome::Adopted(Err(error))
+        | Outcome::Unlocked(Err(error))
+        | Outcome::Swept(Err(error))
         | Outcome::Live(Err(error))
         | Outcome::Compacted(Err(error))
         | Outcome::Verified(Err(error))

@@ -13,7 +13,7 @@ use arbiter::policy::Policy;
 use arbiter::queue::Waiter;
 use arbiter::region::Region;
 use arbiter::request::Request;
-use arbiter::seq::{LeaseId, Ticket};
+use arbiter::seq::{Fence, LeaseId, Ticket};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
 use journal::JournalError;
@@ -23,10 +23,11 @@ use journal::repair::REPAIR_OWNER;
 use journal::state::State;
 use journal::store::{FileStore, Store};
 use lease::mutex::MutexError;
-use lease::session::{Acquired, LeaseError, View};
+use lease::session::{Acquired, Adopted, LeaseError, Miss, View};
 
 use testkit::disk::MemDisk;
 
+use crate::tenure::{Tenure, Title};
 use crate::world::{Namespace, World};
 
 /// A request's own number, written into its reason, by which its lease is known again.
@@ -86,7 +87,7 @@ impl Moment {
 #[expect(clippy::struct_excessive_bools, reason = "each may become true whatever the others are")]
 #[derive(Clone, Debug)]
 struct Grant {
-    owner: OwnerName,
+    tenure: Tenure,
     lane: LaneName,
     claim: Claim,
     ttl: Span,
@@ -94,9 +95,11 @@ struct Grant {
     beat: Moment,
     /// Its time is over or its holder dead: whoever needs its place may have it.
     evictable: bool,
-    /// Its holder has asked to give it back, and may have succeeded.
-    leaving: bool,
-    /// It was given back, or lost to damage that a person accepted: it must not come back.
+    /// Who has asked to give it back, and may have succeeded.
+    leaving: BTreeSet<OwnerName>,
+    /// An operator has asked to end it by force, and may have succeeded.
+    doomed: bool,
+    /// It was given back or ended, or lost to damage that a person accepted: it must not come back.
     gone: bool,
     /// It was not there at the last look. Only what a power cut takes back can bring it back.
     absent: bool,
@@ -214,14 +217,15 @@ impl Truth {
     pub fn was_granted(&mut self, tag: Tag, request: &Request, id: LeaseId, moment: &Moment) {
         self.highest_fence = self.highest_fence.max(id.get());
         let grant = Grant {
-            owner: request.owner.clone(),
+            tenure: Tenure::new(request.owner.clone(), id.get()),
             lane: request.lane_name(),
             claim: self.asked.get(&tag).map(|asked| asked.claim.clone()).unwrap_or_default(),
             ttl: request.ttl.unwrap_or(Policy::default().ttl_of(&request.lane_name())),
             processes: request.processes.clone(),
             beat: moment.clone(),
             evictable: false,
-            leaving: false,
+            leaving: BTreeSet::new(),
+            doomed: false,
             gone: false,
             absent: false,
         };
@@ -264,14 +268,15 @@ impl Truth {
                 let asked = self.asked.get(&tag).cloned().unwrap_or_default();
                 let first = asked.first.filter(|_| *repeated);
                 let mut new = Grant {
-                    owner: request.owner.clone(),
+                    tenure: Tenure::new(request.owner.clone(), id.get()),
                     lane: grant.lane.clone(),
                     claim: asked.claim,
                     ttl: grant.ttl,
                     processes: request.processes.clone(),
                     beat: first.unwrap_or_else(|| moment.clone()),
                     evictable: false,
-                    leaving: false,
+                    leaving: BTreeSet::new(),
+                    doomed: false,
                     gone: false,
                     absent: false,
                 };
@@ -285,7 +290,10 @@ impl Truth {
                         }
                         return Err(format!(
                             "S1: lease {id} of {} ({:?}) was granted while lease {other} of {} ({:?}) is held",
-                            new.owner, new.claim, held.owner, held.claim
+                            request.owner,
+                            new.claim,
+                            held.tenure.owner(),
+                            held.claim
                         ));
                     }
                 }
@@ -302,47 +310,162 @@ impl Truth {
         }
     }
 
-    /// The holder is about to give it back. Says whether it must still be there for that.
-    pub fn leaves(&mut self, id: LeaseId) -> bool {
-        let Some(grant) = self.grants.get_mut(&id) else { return false };
-        let held = grant.is_held();
-        grant.leaving = true;
-        held
+    /// What one who is about to use a lease in `owner`'s name, under this fence, has to expect.
+    pub fn title(&self, id: LeaseId, owner: &OwnerName, fence: Option<Fence>) -> Title {
+        let Some(grant) = self.grants.get(&id) else { return Title::Open };
+        match grant.tenure.title(owner, fence.map(Fence::get)) {
+            // A repair may bring back what was before.
+            Title::Lost if self.may_be_damaged => Title::Open,
+            _ if grant.gone && !self.may_be_damaged => Title::Lost,
+            Title::Sure(_) if !grant.is_held() => Title::Open,
+            title => title,
+        }
     }
 
-    /// It was given back.
-    pub fn left(&mut self, id: LeaseId) {
+    /// It is about to be given back in `owner`'s name.
+    pub fn leaves(&mut self, id: LeaseId, owner: &OwnerName, title: Title) {
+        if let Some(grant) = self.grants.get_mut(&id)
+            && title != Title::Lost
+        {
+            grant.leaving.insert(owner.clone());
+        }
+    }
+
+    /// It was given back, or ended by somebody else: that is durable.
+    pub fn ended(&mut self, id: LeaseId) {
         if let Some(grant) = self.grants.get_mut(&id) {
             grant.gone = true;
         }
     }
 
-    /// The holder, who alone has asked for it, was told that it has no such lease.
+    /// An operator is about to end it, whether it stands or not.
+    pub fn is_doomed(&mut self, id: LeaseId) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.doomed = true;
+        }
+    }
+
+    /// `owner`, who had this title to it, was told no: it does nothing with it any more.
     ///
     /// # Errors
     ///
     /// That it must have it.
-    pub fn missed(&self, id: LeaseId) -> Result<(), Broken> {
+    pub fn missed(
+        &mut self,
+        id: LeaseId,
+        owner: &OwnerName,
+        title: Title,
+        miss: &Miss,
+    ) -> Result<(), Broken> {
+        let is_covered = self.is_covered();
+        let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
+        let (Title::Sure(fence), false) = (title, is_covered) else { return Ok(()) };
+        let may_have_ended = grant.evictable
+            || grant.gone
+            || grant.doomed
+            || grant.leaving.iter().any(|leaving| leaving != owner);
+        let is_the_same = grant.tenure.is_settled() && grant.tenure.fence() == fence;
+        let is_wrong = match miss {
+            Miss::NotYours(_) | Miss::Fenced(_) => is_the_same,
+            Miss::NotHeld | Miss::Expired(_) => !may_have_ended,
+        };
+        if is_wrong {
+            return Err(format!("S2: {owner}, who has lease {id}, was told {miss:?}"));
+        }
+        Ok(())
+    }
+
+    /// An operator was told that nobody has a lease that was held when it asked.
+    ///
+    /// # Errors
+    ///
+    /// That it is held.
+    pub fn not_found(&self, id: LeaseId) -> Result<(), Broken> {
         match self.grants.get(&id) {
-            Some(grant) if !grant.evictable && !grant.gone && !self.is_covered() => {
-                Err(format!("S2: the holder of lease {id} was told that it has none"))
+            Some(grant) if grant.is_held() && !self.is_covered() => {
+                Err(format!("S2: an operator was told that nobody has lease {id}"))
             }
             _ => Ok(()),
         }
     }
 
-    /// A beat that was begun at `moment` was recorded.
+    /// Who meant to give it back, and was told that it is somebody else's, has not done so.
+    pub fn stays(&mut self, id: LeaseId, owner: &OwnerName) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.leaving.remove(owner);
+        }
+    }
+
+    /// A beat that was begun at `moment` with this title was recorded.
     ///
     /// # Errors
     ///
     /// That there was nothing to beat for.
-    pub fn beats(&mut self, id: LeaseId, moment: &Moment) -> Result<(), Broken> {
+    pub fn beats(&mut self, id: LeaseId, title: Title, moment: &Moment, world: &World) -> Result<(), Broken> {
+        let (now, highest) = (self::moment(world), self.highest_wall_ms);
         let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
-        if grant.gone {
-            return Err(format!("a beat was recorded for lease {id}, which was given back"));
+        if title == Title::Lost {
+            return Err(format!("a beat was recorded for lease {id}, which was not theirs any more"));
         }
-        grant.beat = moment.clone();
-        grant.evictable = false;
+        if !grant.gone {
+            grant.beat = moment.clone();
+            grant.evictable = grant.may_be_taken(world, &now, highest, self.one_namespace);
+        }
+        Ok(())
+    }
+
+    /// Somebody is about to take it over.
+    pub fn is_wanted(
+        &mut self,
+        id: LeaseId,
+        from: &OwnerName,
+        to: &OwnerName,
+        processes: &[ProcessIdentity],
+    ) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.tenure.is_wanted(from, to, processes);
+        }
+    }
+
+    /// That one was told no.
+    pub fn is_not_given(&mut self, id: LeaseId, from: &OwnerName, to: &OwnerName) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.tenure.is_not_given(from, to);
+        }
+    }
+
+    /// That one, who began when `fence` was the highest, was told that it is theirs. `from` had this title to it then.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be.
+    pub fn is_given(
+        &mut self,
+        (id, title, from): (LeaseId, Title, &OwnerName),
+        to: &OwnerName,
+        fence: u64,
+        adopted: &Adopted,
+        moment: &Moment,
+        world: &World,
+    ) -> Result<(), Broken> {
+        let (now, highest) = (self::moment(world), self.highest_wall_ms);
+        let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
+        if title == Title::Lost {
+            return Err(format!("lease {id} was taken over from {from}, whose it was not any more"));
+        }
+        let given = adopted.lease.fence.get();
+        if given <= fence {
+            return Err(format!("lease {id} was taken over under fence {given}, which is not above {fence}"));
+        }
+        self.highest_fence = self.highest_fence.max(given);
+        grant.tenure.is_not_given(from, to);
+        if grant.tenure.is_given(to, given) && !grant.gone {
+            // Whoever meant to give it back comes too late.
+            grant.leaving.clear();
+            grant.processes.clone_from(&adopted.lease.processes);
+            grant.beat = moment.clone();
+            grant.evictable = grant.may_be_taken(world, &now, highest, self.one_namespace);
+        }
         Ok(())
     }
 
@@ -486,7 +609,11 @@ impl Truth {
                 return Err(format!("S3: nobody asked for {lease}"));
             };
             let (tree, read) = asked.claim.regions();
-            if asked.owner.as_ref() != Some(&lease.owner) || tree != lease.tree || read != lease.read {
+            let is_theirs = match self.grants.get(&lease.lease) {
+                Some(grant) => grant.may_be_of(&lease.owner, self.may_be_damaged),
+                None => asked.owner.as_ref() == Some(&lease.owner),
+            };
+            if !is_theirs || tree != lease.tree || read != lease.read {
                 return Err(format!("S3: {lease} is not what was asked for"));
             }
             if asked.refused || asked.busy {
@@ -509,11 +636,14 @@ impl Truth {
         for (id, grant) in &mut self.grants {
             match live.iter().find(|lease| lease.lease == *id) {
                 None if grant.is_held() && !covered => {
-                    return Err(format!("S2: lease {id} of {} was reported and is not there", grant.owner));
+                    return Err(format!(
+                        "S2: lease {id} of {} was reported and is not there",
+                        grant.tenure.owner()
+                    ));
                 }
                 None => grant.absent = true,
-                Some(lease) if lease.owner != grant.owner => {
-                    return Err(format!("S2: lease {id} is not what was reported"));
+                Some(lease) if lease.fence.get() < grant.tenure.fence() && !self.may_be_damaged => {
+                    return Err(format!("S2: lease {id} has fence {} again", lease.fence));
                 }
                 _ => {}
             }
@@ -527,14 +657,15 @@ impl Truth {
             return Err(format!("S3: {lease} holds everything although nothing was damaged"));
         }
         self.grants.entry(lease.lease).or_insert_with(|| Grant {
-            owner: lease.owner.clone(),
+            tenure: Tenure::new(lease.owner.clone(), lease.fence.get()),
             lane: lease.lane.clone(),
             claim: Claim { writes: vec![""], reads: Vec::new() },
             ttl: lease.ttl,
             processes: Vec::new(),
             beat: moment(world),
             evictable: false,
-            leaving: false,
+            leaving: BTreeSet::new(),
+            doomed: false,
             gone: false,
             absent: false,
         });
@@ -612,17 +743,22 @@ impl Waits {
 impl Grant {
     /// Whether it has to be there, and nobody else may have what it has.
     fn is_held(&self) -> bool {
-        !self.evictable && !self.leaving && !self.gone
+        !self.evictable && self.leaving.is_empty() && !self.doomed && !self.gone
+    }
+
+    /// Whether the journal may say that it is this one's; after damage, as it was before some record that was lost.
+    fn may_be_of(&self, owner: &OwnerName, may_be_damaged: bool) -> bool {
+        self.tenure.may_be_of(owner) || may_be_damaged && self.tenure.was_of(owner)
     }
 
     /// Whether it is what a repair holds.
     fn is_hold(&self) -> bool {
-        self.owner.as_str() == REPAIR_OWNER
+        self.tenure.owner().as_str() == REPAIR_OWNER
     }
 
     fn may_be_taken(&self, world: &World, now: &Moment, highest_wall_ms: i64, one_namespace: bool) -> bool {
         let lives = self.processes.iter().any(|process| world.lives(process));
-        let is_dead = !self.processes.is_empty() && !lives;
+        let is_dead = self.tenure.may_be_dead(&self.processes, |process| world.lives(process));
         let grace = Span::from_ms(self.ttl.as_ms() / 10).min(Policy::GRACE_MAX_DEFAULT);
         let age = if self.beat.boot == now.boot {
             now.up_ms - self.beat.up_ms

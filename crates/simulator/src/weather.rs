@@ -36,11 +36,13 @@ pub struct Weather {
     pub waits: usize,
     /// Branches compact and verify more often than they work.
     pub operators: bool,
+    /// Branches take leases of others over and end them, and sweep.
+    pub meddling: bool,
 }
 
 impl Weather {
-    /// The weather of a seed.
-    pub fn of(rng: &mut Rng) -> Weather {
+    /// The weather of a seed, whose chances come from `rng`.
+    pub fn of(seed: u64, rng: &mut Rng) -> Weather {
         let mut kind = |often: &[usize]| if rng.one_in(2) { often[rng.below(often.len())] } else { 0 };
         let mut weather = Weather {
             kill: kind(&[20, 60, 200]),
@@ -60,6 +62,8 @@ impl Weather {
         weather.mutex_ttl_ms = [0, 0, 50, 1_000, 10_000][rng.below(5)];
         weather.operators = rng.one_in(4);
         weather.waits = [2, 5, 5, 5][rng.below(4)];
+        // By a chance of its own: the other half of the seeds are the runs that they were before there was meddling.
+        weather.meddling = Rng::new(!seed).one_in(2);
         if weather.rot > 0 {
             // Behind a mark that a power cut took, or bytes that a failed sync lost, rot at the very end of the
             // journal proves nothing: docs/safety.md, known limits. Each of them alone is noticed.

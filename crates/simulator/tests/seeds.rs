@@ -26,6 +26,8 @@ fn whatever_goes_wrong_every_promise_is_kept_after_every_step() {
     let enough =
         [total.granted, total.refused, total.killed, total.faults, total.decided_again, total.power_cuts];
     assert!(enough.iter().all(|&many| many >= seeds()) && total.damaged > 0, "{total:?}");
+    let of_others = [total.adopted, total.forced, total.swept];
+    assert!(of_others.iter().all(|&many| many > 0), "nobody touches the lease of another: {total:?}");
 }
 
 #[test]
