@@ -685,10 +685,14 @@ impl Run {
                         self.tally.adopted += 1;
                         let claim = (*id, *title, from);
                         self.truth.is_given(claim, &to, fence, adopted, began, &self.world)?;
-                        let known =
-                            Known { id: *id, fence: adopted.lease.fence, lane: adopted.lease.lane.clone() };
-                        self.branches[branch].leases.retain(|known| known.id != *id);
-                        self.branches[branch].leases.push(known);
+                        let leases = &mut self.branches[branch].leases;
+                        // Who had it before may still have an old word of it somewhere, and use that.
+                        let is_news = leases.iter().all(|known| known.id != *id) || self.rng.one_in(2);
+                        if is_news {
+                            leases.retain(|known| known.id != *id);
+                            let lane = adopted.lease.lane.clone();
+                            leases.push(Known { id: *id, fence: adopted.lease.fence, lane });
+                        }
                     }
                     Err(miss) => {
                         self.truth.is_not_given(*id, from, &to);
