@@ -81,6 +81,8 @@ pub struct Explored {
     pub depth: usize,
     /// Ends in which so many grants were reported.
     pub granted: [u64; 4],
+    /// Choices that nobody has followed, because time was up.
+    pub left: usize,
 }
 
 /// How much of the protocol an exploration goes through; each size has the scenarios of those before it.
@@ -135,12 +137,25 @@ pub fn scenarios(size: Size) -> Vec<Scenario> {
 ///
 /// The first broken promise, and the choices that lead to it.
 pub fn explore(scenario: &Scenario) -> Result<Explored, Broken> {
+    explore_until(scenario, || false)
+}
+
+/// As [`explore`], as long as time is not up.
+///
+/// # Errors
+///
+/// The first broken promise, and the choices that lead to it.
+pub fn explore_until(scenario: &Scenario, is_up: impl Fn() -> bool) -> Result<Explored, Broken> {
     let begin = prepare(scenario);
     let mut explored = Explored::default();
     let mut seen: HashSet<u64> = HashSet::new();
     let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
     let mut stacks = Stacks::default();
     while let Some(path) = ahead.pop() {
+        if is_up() {
+            explored.left = ahead.len() + 1;
+            break;
+        }
         let mut play = Play::new(scenario, &begin, stacks);
         for &choice in &path {
             play.choose(choice);

@@ -25,13 +25,19 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// Go on with further seeds for this long (90s, 10m, 2h) instead
-    #[arg(long, value_name = "DURATION", conflicts_with = "seeds")]
-    soak: Option<String>,
+    #[arg(long, value_name = "DURATION", conflicts_with = "seeds", value_parser = duration)]
+    soak: Option<Duration>,
     /// Instead of seeds, go through every order of the calls of two or three processes: in seconds, minutes, or many
     /// minutes
     #[arg(long, value_name = "quick|small|large", num_args = 0..=1, default_missing_value = "small")]
     #[arg(value_parser = size)]
     exhaustive: Option<Size>,
+    /// Only the worlds with these words in their name
+    #[arg(long, value_name = "WORDS", requires = "exhaustive", default_value = "")]
+    only: String,
+    /// Leave each world after this long (90s, 10m, 2h), and say how far it came
+    #[arg(long, value_name = "DURATION", requires = "exhaustive", value_parser = duration)]
+    most: Option<Duration>,
     /// Print every call
     #[arg(long)]
     trace: bool,
@@ -49,23 +55,19 @@ fn size(text: &str) -> Result<Size, String> {
     }
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    Span::parse(text).map(|span| Duration::from_millis(span.as_ms())).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(size) = args.exhaustive {
-        return explore_all(size);
+        return explore_all(size, &args.only, args.most);
     }
-    let soak = match args.soak.as_deref().map(Span::parse) {
-        Some(Err(error)) => {
-            eprintln!("error: --soak: {error}");
-            return ExitCode::from(2);
-        }
-        Some(Ok(span)) => Some(Duration::from_millis(span.as_ms())),
-        None => None,
-    };
     let began = Instant::now();
     let (mut total, mut played, mut failures) = (Tally::default(), 0, 0);
     for seed in args.seed.. {
-        let enough = soak.map_or(played >= args.seeds, |soak| began.elapsed() >= soak);
+        let enough = args.soak.map_or(played >= args.seeds, |soak| began.elapsed() >= soak);
         if enough || failures > 0 && !args.keep_going {
             break;
         }
@@ -102,12 +104,12 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn explore_all(size: Size) -> ExitCode {
+fn explore_all(size: Size, only: &str, most: Option<Duration>) -> ExitCode {
     let began = Instant::now();
     let (mut states, mut broken) = (0, 0);
-    for scenario in explore::scenarios(size) {
+    for scenario in explore::scenarios(size).into_iter().filter(|scenario| scenario.name.contains(only)) {
         let started = Instant::now();
-        match explore::explore(&scenario) {
+        match explore::explore_until(&scenario, || most.is_some_and(|most| started.elapsed() >= most)) {
             Ok(explored) => {
                 states += explored.states;
                 println!(
@@ -120,6 +122,9 @@ fn explore_all(size: Size) -> ExitCode {
                     explored.depth,
                     started.elapsed().as_secs_f64()
                 );
+                if explored.left > 0 {
+                    println!("  time is up: {} choices were not followed", explored.left);
+                }
             }
             Err(what) => {
                 broken += 1;
