@@ -10,7 +10,7 @@ use journal::record::{Adopt, Op};
 use journal::state::{self, State};
 
 use super::holder::{Miss, Which, find};
-use super::{Decision, LeaseError, Session, observe};
+use super::{Done, LeaseError, Session, observe};
 use crate::machine::Machine;
 
 /// Who takes which lease from whom.
@@ -49,38 +49,33 @@ impl<M: Machine> Session<M> {
     pub fn adopt(&mut self, adoption: &Adoption) -> Result<Result<Adopted, Miss>, LeaseError> {
         let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
         let machine = self.machine.clone();
-        if let Some(miss) = self.nothing_there()? {
-            return Ok(Err(miss));
-        }
         let mut policy = None;
-        let done = self.transact(|moment| {
-            policy = Some(moment.state.policy.clone());
-            let lease = match held_by(moment.state, adoption, worktree.as_ref()) {
-                Ok(lease) => lease,
-                Err(miss) => return Ok(Decision::Answer(Err(miss))),
-            };
-            let mut adopted = lease.clone();
-            adopted.owner = owner.clone();
-            adopted.heartbeat_at = lease.heartbeat_at.max(moment.now);
-            state::attach(&mut adopted.processes, &adoption.processes);
-            if adoption.processes.iter().any(|process| !adopted.processes.contains(process)) {
-                return Err(LeaseError::TooManyProcesses { lease: lease.lease, most: PROCESSES_MAX });
-            }
-            let clock = machine.clock().reading();
-            adopted.clock = Some(clock.clone());
-            let record = Adopt {
-                lane: lease.lane.clone(),
-                owner: owner.clone(),
-                from: adoption.from.clone(),
-                lease: lease.lease,
-                fence: lease.fence,
-                clock,
-                processes: adoption.processes.clone(),
-            };
-            Ok(Decision::Write(vec![Op::Adopt(Box::new(record))], Ok(adopted)))
-        })?;
-        let seq = done.last;
-        Ok(done.answer.map(|mut lease| {
+        let done = self.on_lease(
+            |state| held_by(state, adoption, worktree.as_ref()),
+            |moment, lease| {
+                policy = Some(moment.state.policy.clone());
+                let mut adopted = lease.clone();
+                adopted.owner = owner.clone();
+                adopted.heartbeat_at = lease.heartbeat_at.max(moment.now);
+                state::attach(&mut adopted.processes, &adoption.processes);
+                if adoption.processes.iter().any(|process| !adopted.processes.contains(process)) {
+                    return Err(LeaseError::TooManyProcesses { lease: lease.lease, most: PROCESSES_MAX });
+                }
+                let clock = machine.clock().reading();
+                adopted.clock = Some(clock.clone());
+                let record = Adopt {
+                    lane: lease.lane.clone(),
+                    owner: owner.clone(),
+                    from: adoption.from.clone(),
+                    lease: lease.lease,
+                    fence: lease.fence,
+                    clock,
+                    processes: adoption.processes.clone(),
+                };
+                Ok((vec![Op::Adopt(Box::new(record))], adopted))
+            },
+        )?;
+        Ok(done.map(|Done { answer: mut lease, last: seq }| {
             lease.fence = seq.map_or(lease.fence, Fence::from);
             let alive = observe(&self.machine, &lease, &policy.unwrap_or_default()).alive;
             Adopted { alive, halted: lease.halted.clone(), lease, seq }

@@ -15,7 +15,7 @@ use journal::state::State;
 
 use crate::machine::Machine;
 
-use super::{Decision, LeaseError, Session};
+use super::{Decision, Done, LeaseError, Moment, Session};
 
 /// Which lease is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,27 +98,18 @@ impl<M: Machine> Session<M> {
         which: &Which,
         fence: Option<Fence>,
     ) -> Result<Result<Released, Miss>, LeaseError> {
-        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
-        if let Some(miss) = self.nothing_there()? {
-            return Ok(Err(miss));
-        }
-        let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
-                Ok(lease) => lease,
-                Err(miss) => return Ok(Decision::Answer(Err(miss))),
-            };
+        let done = self.on_own(which, fence, |_, lease| {
             let release = Release {
                 lane: lease.lane.clone(),
-                owner: owner.clone(),
+                owner: lease.owner.clone(),
                 lease: lease.lease,
                 fence: lease.fence,
                 why: None,
                 withdrawn: false,
             };
-            Ok(Decision::Write(vec![Op::Release(release)], Ok(lease.clone())))
+            Ok((vec![Op::Release(release)], lease.clone()))
         })?;
-        let seq = done.last;
-        Ok(done.answer.map(|lease| Released { lease, seq }))
+        Ok(done.map(|done| Released { lease: done.answer, seq: done.last }))
     }
 
     /// Says that the holder is still there. A beat younger than `coalesce` counts for this one too.
@@ -148,28 +139,11 @@ impl<M: Machine> Session<M> {
         coalesce: Option<Span>,
         wish: Option<&PhaseWish>,
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
-        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
-        if let Some(miss) = self.nothing_there()? {
-            return Ok(Err(miss));
-        }
         let machine = self.machine.clone();
-        let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
-                Ok(lease) => lease,
-                Err(miss) => return Ok(Decision::Answer(Err(miss))),
-            };
+        let done = self.on_own(which, fence, |moment, lease| {
             let reading = machine.clock().reading();
             let recent = coalesce.is_some_and(|span| lease.age(moment.now, &reading) < span);
-            let mut beaten = Beaten {
-                lease: lease.lease,
-                fence: lease.fence,
-                lane: lease.lane.clone(),
-                expires_at: lease.expires_at(),
-                coalesced: recent,
-                halted: lease.halted.clone(),
-                phase: lease.phase.clone(),
-                seq: None,
-            };
+            let mut beaten = Beaten::of(lease, (!recent).then_some(moment.now));
             let mut ops = Vec::new();
             if let Some(wish) = wish {
                 let after = phase_after(lease, wish, moment.now, &reading);
@@ -182,7 +156,7 @@ impl<M: Machine> Session<M> {
                     };
                     ops.push(Op::Phase(Box::new(PhaseChange {
                         lane: lease.lane.clone(),
-                        owner: owner.clone(),
+                        owner: lease.owner.clone(),
                         lease: lease.lease,
                         fence: lease.fence,
                         phase,
@@ -191,26 +165,18 @@ impl<M: Machine> Session<M> {
                     })));
                 }
             }
-            if recent {
-                return Ok(if ops.is_empty() {
-                    Decision::Answer(Ok(beaten))
-                } else {
-                    Decision::Write(ops, Ok(beaten))
-                });
+            if !recent {
+                ops.push(Op::Heartbeat(Heartbeat {
+                    lane: lease.lane.clone(),
+                    owner: lease.owner.clone(),
+                    lease: lease.lease,
+                    fence: lease.fence,
+                    clock: reading,
+                }));
             }
-            beaten.expires_at = lease.heartbeat_at.max(moment.now).plus(lease.ttl);
-            let beat = Heartbeat {
-                lane: lease.lane.clone(),
-                owner: owner.clone(),
-                lease: lease.lease,
-                fence: lease.fence,
-                clock: reading,
-            };
-            ops.push(Op::Heartbeat(beat));
-            Ok(Decision::Write(ops, Ok(beaten)))
+            Ok((ops, beaten))
         })?;
-        let seq = done.last;
-        Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))
+        Ok(done.map(|done| Beaten { seq: done.last, ..done.answer }))
     }
 
     /// Binds the lease to more processes: it is held as long as any of them lives. Counts as a beat.
@@ -224,47 +190,76 @@ impl<M: Machine> Session<M> {
         fence: Option<Fence>,
         more: &[ProcessIdentity],
     ) -> Result<Result<Beaten, Miss>, LeaseError> {
-        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
-        if let Some(miss) = self.nothing_there()? {
-            return Ok(Err(miss));
-        }
         let machine = self.machine.clone();
-        let done = self.transact(|moment| {
-            let lease = match find(moment.state, which, fence, &owner, worktree.as_ref()) {
-                Ok(lease) => lease,
-                Err(miss) => return Ok(Decision::Answer(Err(miss))),
-            };
+        let done = self.on_own(which, fence, |moment, lease| {
             // One that was left out would be the one that lives.
             if lease.processes.len() + more.len() > PROCESSES_MAX {
                 return Err(LeaseError::TooManyProcesses { lease: lease.lease, most: PROCESSES_MAX });
             }
             let attach = Attach {
                 lane: lease.lane.clone(),
-                owner: owner.clone(),
+                owner: lease.owner.clone(),
                 lease: lease.lease,
                 fence: lease.fence,
                 clock: machine.clock().reading(),
                 processes: more.to_vec(),
             };
-            let beaten = Beaten {
-                lease: lease.lease,
-                fence: lease.fence,
-                lane: lease.lane.clone(),
-                expires_at: lease.heartbeat_at.max(moment.now).plus(lease.ttl),
-                coalesced: false,
-                halted: lease.halted.clone(),
-                phase: lease.phase.clone(),
-                seq: None,
-            };
-            Ok(Decision::Write(vec![Op::Attach(Box::new(attach))], Ok(beaten)))
+            Ok((vec![Op::Attach(Box::new(attach))], Beaten::of(lease, Some(moment.now))))
         })?;
-        let seq = done.last;
-        Ok(done.answer.map(|beaten| Beaten { seq, ..beaten }))
+        Ok(done.map(|done| Beaten { seq: done.last, ..done.answer }))
+    }
+
+    /// As [`Session::on_lease`], with the one that is meant, if it is the caller's.
+    fn on_own<T>(
+        &mut self,
+        which: &Which,
+        fence: Option<Fence>,
+        decide: impl FnMut(Moment<'_>, &Lease) -> Result<(Vec<Op>, T), LeaseError>,
+    ) -> Result<Result<Done<T>, Miss>, LeaseError> {
+        let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
+        self.on_lease(|state| find(state, which, fence, &owner, worktree.as_ref()), decide)
+    }
+
+    /// Writes what is decided about the lease that is picked, if anything is to be written.
+    pub(super) fn on_lease<T>(
+        &mut self,
+        pick: impl Fn(&State) -> Result<&Lease, Miss>,
+        mut decide: impl FnMut(Moment<'_>, &Lease) -> Result<(Vec<Op>, T), LeaseError>,
+    ) -> Result<Result<Done<T>, Miss>, LeaseError> {
+        if let Some(miss) = self.nothing_there()? {
+            return Ok(Err(miss));
+        }
+        let Done { answer, last } = self.transact(|moment| {
+            let lease = match pick(moment.state) {
+                Ok(lease) => lease,
+                Err(miss) => return Ok(Decision::Answer(Err(miss))),
+            };
+            let (ops, answer) = decide(moment, lease)?;
+            Ok(if ops.is_empty() { Decision::Answer(Ok(answer)) } else { Decision::Write(ops, Ok(answer)) })
+        })?;
+        Ok(answer.map(|answer| Done { answer, last }))
     }
 
     /// Nobody holds anything in a store without records, and asking makes none.
     pub(super) fn nothing_there(&mut self) -> Result<Option<Miss>, LeaseError> {
         Ok((!self.store.has_begun()?).then_some(Miss::NotHeld))
+    }
+}
+
+impl Beaten {
+    /// Of a lease as it was found; `at`: of a beat that counts from then on.
+    fn of(lease: &Lease, at: Option<Timestamp>) -> Beaten {
+        let heartbeat_at = at.map_or(lease.heartbeat_at, |at| lease.heartbeat_at.max(at));
+        Beaten {
+            lease: lease.lease,
+            fence: lease.fence,
+            lane: lease.lane.clone(),
+            expires_at: heartbeat_at.plus(lease.ttl),
+            coalesced: at.is_none(),
+            halted: lease.halted.clone(),
+            phase: lease.phase.clone(),
+            seq: None,
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use arbiter::lease::{Lease, Standing};
 use arbiter::request::Note;
 use arbiter::seq::{Fence, Seq};
 use arbiter::time::Timestamp;
+use arbiter::worktree::WorktreeName;
 use journal::record::{Op, Scavenge};
+use journal::state::State;
 
 use super::holder::{Miss, Which, meant};
-use super::{Decision, LeaseError, Session, observe};
+use super::{LeaseError, Session, observe};
 use crate::machine::Machine;
 
 /// Which lease an operator wants ended.
@@ -50,54 +52,61 @@ impl<M: Machine> Session<M> {
     /// [`LeaseError`]. A [`Miss`] is an answer.
     pub fn unlock(&mut self, unlocking: &Unlocking) -> Result<Result<Unlocked, Miss>, LeaseError> {
         let Unlocking { which, fence, force } = unlocking;
-        if let Some(miss) = self.nothing_there()? {
-            return Ok(Err(miss));
-        }
         let machine = self.machine.clone();
         let (by, worktree) = (self.owner.clone(), self.worktree.clone());
-        let done = self.transact(|moment| {
-            let state = moment.state;
-            let Some(lease) = meant(&state.live, which, worktree.as_ref()) else {
-                return Ok(Decision::Answer(Err(Miss::NotHeld)));
-            };
-            if fence.is_some_and(|fence| fence != lease.fence) {
-                return Ok(Decision::Answer(Err(Miss::Fenced(Box::new(lease.clone())))));
-            }
-            let observed: Option<Observation> =
-                (!lease.processes.is_empty()).then(|| observe(&machine, lease, &state.policy));
-            let alive = observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
-            let clock = machine.clock().reading();
-            let grace = state.policy.grace_of(lease);
-            let standing = lease.standing_under(&state.policy, observed.as_ref(), moment.now, &clock);
-            let forced = force.clone().filter(|_| standing == Standing::Held);
-            let unlocked = Unlocked {
-                lease: lease.clone(),
-                alive,
-                standing,
-                stands_until: lease.expires_at().plus(grace),
-                ended: standing != Standing::Held || forced.is_some(),
-                forced: forced.is_some(),
-                seq: None,
-            };
-            if !unlocked.ended {
-                return Ok(Decision::Answer(Ok(unlocked)));
-            }
-            let record = Scavenge {
-                lane: lease.lane.clone(),
-                owner: lease.owner.clone(),
-                lease: lease.lease,
-                fence: lease.fence,
-                why: standing,
-                by: by.clone(),
-                forced,
-                clock,
-                observed,
-                tier: None,
-                earlier: None,
-            };
-            Ok(Decision::Write(vec![Op::Scavenge(Box::new(record))], Ok(unlocked)))
-        })?;
-        let seq = done.last;
-        Ok(done.answer.map(|unlocked| Unlocked { seq, ..unlocked }))
+        let done = self.on_lease(
+            |state| named(state, which, *fence, worktree.as_ref()),
+            |moment, lease| {
+                let state = moment.state;
+                let observed: Option<Observation> =
+                    (!lease.processes.is_empty()).then(|| observe(&machine, lease, &state.policy));
+                let alive = observed.as_ref().map(|seen| seen.alive).unwrap_or_default();
+                let clock = machine.clock().reading();
+                let grace = state.policy.grace_of(lease);
+                let standing = lease.standing_under(&state.policy, observed.as_ref(), moment.now, &clock);
+                let forced = force.clone().filter(|_| standing == Standing::Held);
+                let unlocked = Unlocked {
+                    lease: lease.clone(),
+                    alive,
+                    standing,
+                    stands_until: lease.expires_at().plus(grace),
+                    ended: standing != Standing::Held || forced.is_some(),
+                    forced: forced.is_some(),
+                    seq: None,
+                };
+                if !unlocked.ended {
+                    return Ok((Vec::new(), unlocked));
+                }
+                let record = Scavenge {
+                    lane: lease.lane.clone(),
+                    owner: lease.owner.clone(),
+                    lease: lease.lease,
+                    fence: lease.fence,
+                    why: standing,
+                    by: by.clone(),
+                    forced,
+                    clock,
+                    observed,
+                    tier: None,
+                    earlier: None,
+                };
+                Ok((vec![Op::Scavenge(Box::new(record))], unlocked))
+            },
+        )?;
+        Ok(done.map(|done| Unlocked { seq: done.last, ..done.answer }))
     }
+}
+
+/// The live lease that is meant, whoever holds it.
+fn named<'s>(
+    state: &'s State,
+    which: &Which,
+    fence: Option<Fence>,
+    worktree: Option<&WorktreeName>,
+) -> Result<&'s Lease, Miss> {
+    let lease = meant(&state.live, which, worktree).ok_or(Miss::NotHeld)?;
+    if fence.is_some_and(|fence| fence != lease.fence) {
+        return Err(Miss::Fenced(Box::new(lease.clone())));
+    }
+    Ok(lease)
 }
