@@ -30,8 +30,11 @@ use crate::weather::Weather;
 use crate::world::{Namespace, World};
 
 const EINTR: i32 = 4;
-/// A process that makes more calls than this does not come to an end.
-const CALLS_MAX: u64 = 20_000;
+/// Nobody waits in the line for much longer than this.
+const WAIT_MS_MAX: usize = 90_000;
+/// A process that makes more calls than this does not come to an end. Whatever others write wakes who waits, so it may
+/// make one in each millisecond of its wait.
+const CALLS_MAX: u64 = 20_000 + WAIT_MS_MAX as u64;
 /// Nobody waits for the store longer than this.
 const BUDGET: Duration = Duration::from_secs(30);
 /// Nested directories, so that some meet and some do not.
@@ -524,7 +527,7 @@ impl Run {
             dry_run: false,
         };
         let wait = self.rng.one_in(self.weather.waits).then(|| {
-            let most_ms = if self.rng.one_in(4) { 90_000 } else { 2_000 };
+            let most_ms = if self.rng.one_in(4) { WAIT_MS_MAX } else { 2_000 };
             Duration::from_millis(100 + self.rng.below(most_ms) as u64)
         });
         self.start(branch, Job::Acquire(tag, Box::new(request), claim), Errand::Acquire(Box::new(ask), wait));
