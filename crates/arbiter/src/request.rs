@@ -3,7 +3,8 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::evidence::ProcessIdentity;
 use crate::name::{LaneName, OwnerName};
@@ -32,7 +33,7 @@ pub const PROCESSES_MAX: usize = 64;
 ///
 /// Reading one from JSON runs the same checks as [`Request::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RequestForm")]
+#[serde(remote = "Self")]
 pub struct Request {
     /// The lane, if one was named.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,16 +41,16 @@ pub struct Request {
     /// Who asks.
     pub owner: OwnerName,
     /// What shall be written.
-    #[serde(skip_serializing_if = "Region::is_empty")]
+    #[serde(default, skip_serializing_if = "Region::is_empty")]
     pub tree: Region,
     /// What shall be read undisturbed.
-    #[serde(skip_serializing_if = "Region::is_empty")]
+    #[serde(default, skip_serializing_if = "Region::is_empty")]
     pub read: Region,
     /// How long the lease shall live after a beat.
     #[serde(rename = "ttl_s", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
     /// The processes the lease shall be bound to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessIdentity>,
     /// The live lease beneath which this one shall be: it and its ancestors are not in the way (feature A14).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worktree: Option<WorktreeName>,
     /// Whether rules that may be overridden shall be: protected paths. A live lease never is.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub force: bool,
     /// The run it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +68,7 @@ pub struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Note>,
     /// Labels of the caller's making.
-    #[serde(skip_serializing_if = "Labels::is_empty")]
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     /// The caller's name for this request (feature C16).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +77,7 @@ pub struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
     /// Whether the one who asks waits while it is refused.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub waits: bool,
     /// The place in the line of one who has waited.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,73 +189,15 @@ impl Request {
     }
 }
 
-#[derive(Deserialize)]
-struct RequestForm {
-    lane: Option<LaneName>,
-    owner: OwnerName,
-    #[serde(default)]
-    tree: Region,
-    #[serde(default)]
-    read: Region,
-    #[serde(rename = "ttl_s")]
-    ttl: Option<Span>,
-    #[serde(default)]
-    processes: Vec<ProcessIdentity>,
-    parent: Option<LeaseId>,
-    worktree: Option<WorktreeName>,
-    #[serde(default)]
-    force: bool,
-    run_id: Option<RunId>,
-    why: Option<Note>,
-    #[serde(default)]
-    labels: Labels,
-    request_id: Option<RequestId>,
-    imported: Option<Imported>,
-    #[serde(default)]
-    waits: bool,
-    ticket: Option<Ticket>,
+// With `remote`, what is derived is functions and not yet the traits: so whatever is read as a request is checked.
+impl Serialize for Request {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Request::serialize(self, serializer)
+    }
 }
 
-impl TryFrom<RequestForm> for Request {
-    type Error = RequestError;
-
-    fn try_from(form: RequestForm) -> Result<Request, RequestError> {
-        let RequestForm {
-            lane,
-            owner,
-            tree,
-            read,
-            ttl,
-            processes,
-            parent,
-            worktree,
-            force,
-            run_id,
-            why,
-            labels,
-            request_id,
-            imported,
-            waits,
-            ticket,
-        } = form;
-        Request {
-            lane,
-            owner,
-            tree,
-            read,
-            ttl,
-            processes,
-            parent,
-            worktree,
-            force,
-            run_id,
-            why,
-            labels,
-            request_id,
-            imported,
-            waits,
-            ticket,
-        }
-        .check()
+impl<'de> Deserialize<'de> for Request {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Request, D::Error> {
+        Request::deserialize(deserializer)?.check().map_err(D::Error::custom)
     }
 }
