@@ -132,6 +132,8 @@ pub struct Truth {
     /// Whether anything happened after which the journal may say that it is damaged.
     may_be_damaged: bool,
     looked_at: Option<u64>,
+    /// The leases that were seen to live while no repair held anything.
+    seen: BTreeMap<LeaseId, Tag>,
     line: Line,
 }
 
@@ -178,6 +180,7 @@ impl Truth {
             one_namespace,
             may_be_damaged: false,
             looked_at: None,
+            seen: BTreeMap::new(),
             line: Line::default(),
         }
     }
@@ -284,8 +287,11 @@ impl Truth {
                 new.evictable = new.may_be_taken(world, &now, self.highest_wall_ms, self.one_namespace);
                 for (other, held) in &self.grants {
                     if new.is_held() && held.is_held() && new.meets(held) {
-                        // A repair keeps what it can read, and its hold stands beside that.
-                        if *repeated && held.is_hold() && id < *other && is_live(tag, id, world) {
+                        // A repair keeps what it can read, and its hold stands beside that. For what it cannot read
+                        // the hold stands in, and who has not said yet that it was granted may say so.
+                        let was_first =
+                            if *repeated { is_live(tag, id, world) } else { self.was_seen(tag, id) };
+                        if held.is_hold() && id < *other && was_first {
                             continue;
                         }
                         return Err(format!(
@@ -485,6 +491,11 @@ impl Truth {
         self.line = Line::default();
     }
 
+    /// Whether the lease was there, for this request, before any repair.
+    fn was_seen(&self, tag: Tag, id: LeaseId) -> bool {
+        self.seen.get(&id) == Some(&tag)
+    }
+
     /// Whether a repair's hold covers what is missing.
     fn is_covered(&self) -> bool {
         self.grants.values().any(|grant| grant.is_hold() && grant.is_held())
@@ -633,6 +644,9 @@ impl Truth {
             }
         }
         let covered = live.iter().any(|lease| lease.owner.as_str() == REPAIR_OWNER);
+        if !covered {
+            self.seen.extend(live.iter().filter_map(|lease| Some((lease.lease, tag_of(lease)?))));
+        }
         for (id, grant) in &mut self.grants {
             match live.iter().find(|lease| lease.lease == *id) {
                 None if grant.is_held() && !covered => {
@@ -856,6 +870,8 @@ mod tests {
         let began = moment(&world);
         truth.asks(tag, &request, &claim, began.clone());
         let first = acquire(&world, &request).expect("nobody is in the way");
+        let mut has_looked = truth.clone();
+        assert_eq!(has_looked.look(&world), Ok(Seen::Sound));
         let other = Request { request_id: None, why: None, ..request.clone() };
         acquire(&world, &other).expect("a refusal");
         let segment = Name::new(Dir::Journal, world.disk.files(Dir::Journal)[0].clone());
@@ -875,10 +891,16 @@ mod tests {
         };
         let hears = |tag, answer: &Acquired| told(&truth, tag, answer);
         assert_eq!(hears(tag, &again), Ok(first.seq.map(LeaseId::from)));
+        // Who was granted it before, and slept since then, may say so (seed 31816). It was there.
+        has_looked.damage_may_show();
+        assert_eq!(has_looked.look(&world), Ok(Seen::Sound));
+        has_looked.asks(tag + 1, &request, &claim, moment(&world));
+        assert_eq!(told(&has_looked, tag, &first), Ok(first.seq.map(LeaseId::from)));
         let meets_it = |broken: Result<Option<LeaseId>, Broken>| {
             assert!(broken.as_ref().is_err_and(|what| what.starts_with("S1: ")), "{broken:?}");
         };
-        meets_it(hears(tag, &Acquired { repeated: false, ..again.clone() }));
+        meets_it(told(&has_looked, tag + 1, &first));
+        meets_it(hears(tag, &first));
         let mut after_the_hold = truth.clone();
         let held = after_the_hold.grants.remove(&hold).expect("it is known");
         after_the_hold.grants.insert(LeaseId::FIRST, held);
