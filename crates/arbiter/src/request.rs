@@ -201,3 +201,17 @@ impl<'de> Deserialize<'de> for Request {
         Request::deserialize(deserializer)?.check().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_checked_as_what_is_made() {
+        assert!(serde_json::from_str::<Request>(r#"{"owner":"ann","lane":"api","ttl_s":60}"#).is_ok());
+        let never = r#"{"owner":"ann","lane":"api","ttl_s":0}"#;
+        assert!(serde_json::from_str::<Request>(never).is_err());
+        // Also within something else, as in a record.
+        assert!(serde_json::from_str::<Option<Request>>(never).is_err());
+    }
+}

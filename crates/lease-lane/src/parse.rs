@@ -244,7 +244,9 @@ mod tests {
             both_say_the_same(&words(command, &[]));
             for one in WORDS {
                 both_say_the_same(&words(command, &[one]));
-                WORDS.iter().for_each(|two| both_say_the_same(&words(command, &[one, two])));
+                for two in WORDS {
+                    both_say_the_same(&words(command, &[one, two]));
+                }
             }
         }
     }
