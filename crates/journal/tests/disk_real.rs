@@ -35,6 +35,7 @@ fn child(shell: &str, test: &str, store: &Path) -> std::process::Output {
 }
 
 fn live_a_little(disk: &RealDisk) {
+    disk.make_fifo(&Name::new(Dir::Top, "pipe")).expect("made");
     let mut ann = Client::new(disk, "ann");
     ann.acquire(1, "api", &["src/api/**"]).expect("sound");
     ann.store.seal(writing(2)).expect("sound");
@@ -438,5 +439,50 @@ fn what_is_known_to_be_unsuitable_is_read_and_never_written_to_unless_that_is_al
             done.expect(what);
         }
         fs::remove_file(path.join("damaged/file")).expect("renamed there");
+    }
+}
+
+type Put = fn(&Path);
+
+#[test]
+fn a_named_pipe_is_held_at_once_and_only_if_it_is_one_that_nobody_else_may_write() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let disk = RealDisk::open_or_create(&store).expect("made");
+    let (pipe, path) = (Name::new(Dir::Top, "pipe"), store.join("pipe"));
+    let both = [Access::Read, Access::Append];
+    for access in both {
+        assert!(disk.open_fifo(&pipe, access).expect("looked").is_none(), "there is none");
+    }
+    assert_eq!(disk.make_fifo(&pipe).expect("made"), Published::Created);
+    assert_eq!(disk.make_fifo(&pipe).expect("looked"), Published::Exists);
+    for access in both {
+        // Nobody is at the other end, and nobody is waited for.
+        assert!(disk.open_fifo(&pipe, access).expect("opened").is_some());
+    }
+    let odd: [(&str, Put); 6] = [
+        ("not a named pipe", |path| fs::write(path, "x").expect("written")),
+        ("", |path| fs::create_dir(path).expect("made")),
+        ("", |path| symlink("nowhere", path).expect("linked")),
+        ("", |path| symlink("/dev/null", path).expect("linked")),
+        ("hard link", |path| {
+            let made = Command::new("mkfifo").args(["-m", "600"]).arg(path).status().expect("mkfifo");
+            assert!(made.success());
+            fs::hard_link(path, path.with_file_name("second")).expect("linked");
+        }),
+        ("others may write it", |path| {
+            let made = Command::new("mkfifo").args(["-m", "666"]).arg(path).status().expect("mkfifo");
+            assert!(made.success());
+            fs::set_permissions(path, Permissions::from_mode(0o666)).expect("changed");
+        }),
+    ];
+    for (why, put) in odd {
+        disk.remove(&pipe).or_else(|_| fs::remove_dir(&path)).expect("removed");
+        put(&path);
+        assert_eq!(disk.make_fifo(&pipe).expect("looked"), Published::Exists, "{why}");
+        for access in both {
+            let error = disk.open_fifo(&pipe, access).expect_err("it is not what it should be");
+            assert!(error.source.to_string().contains(why), "{why}: {error:?}");
+        }
     }
 }

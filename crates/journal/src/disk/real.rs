@@ -1,5 +1,7 @@
 //! The store's directory on this machine, by descriptors: no path is walked twice and no link is followed.
 
+mod fifo;
+
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
@@ -179,7 +181,7 @@ impl RealDisk {
         let made = open(dir, &*name.file, flags | OFlags::CREATE | OFlags::APPEND, FILE_MODE);
         let fd = made.map_err(|errno| self.failed("make", name, errno))?;
         self.set_mode(&fd, name)?;
-        self.check(&fd, name)?;
+        self.check(&fd, name, FileType::RegularFile)?;
         Ok(File::from(fd))
     }
 
@@ -221,7 +223,7 @@ impl RealDisk {
         let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
         match open(dir, &*name.file, flags, Mode::empty()) {
             Ok(fd) => {
-                self.check(&fd, name)?;
+                self.check(&fd, name, FileType::RegularFile)?;
                 Ok(Some(fd))
             }
             Err(Errno::NOENT) => Ok(None),
@@ -242,11 +244,12 @@ impl RealDisk {
         }
     }
 
-    fn check(&self, fd: &OwnedFd, name: &Name) -> Result<(), DiskError> {
+    fn check(&self, fd: &OwnedFd, name: &Name, kind: FileType) -> Result<(), DiskError> {
         let stat = fs::fstat(fd).map_err(|errno| self.failed("examine", name, errno))?;
         let path = || self.full(name);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(failed("use", &path(), unsafe_file("it is not a regular file")));
+        if FileType::from_raw_mode(stat.st_mode) != kind {
+            let what = if kind == FileType::Fifo { "a named pipe" } else { "a regular file" };
+            return Err(failed("use", &path(), unsafe_file(format!("it is not {what}"))));
         }
         if stat.st_nlink > 1 {
             return Err(failed("use", &path(), unsafe_file("it has more than one name (a hard link)")));
@@ -461,7 +464,7 @@ impl Disk for RealDisk {
                 let fd = open(dir, &*name.file, flags | OFlags::CREATE, FILE_MODE)
                     .map_err(|errno| self.failed("make", name, errno))?;
                 self.set_mode(&fd, name)?;
-                self.check(&fd, name)?;
+                self.check(&fd, name, FileType::RegularFile)?;
                 fd
             }
         };
