@@ -7,9 +7,13 @@
 mod kit;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use kit::machine::Shell;
+use kit::strace::{Fault, Log, Strace};
 use kit::{Answer, DEADLINE, Lab, Sleeper, knob, poll, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -70,15 +74,15 @@ fn lease(granted: &Value) -> u64 {
     granted["lease"].as_u64().unwrap()
 }
 
-fn ticket_files(lab: &Lab) -> usize {
-    let files = std::fs::read_dir(lab.store()).unwrap();
-    files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("ticket-")).count()
+fn ticket_files(lab: &Lab) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(lab.store()).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("ticket-")).collect()
 }
 
 #[track_caller]
 fn assert_nobody_waits(lab: &Lab) {
     assert_eq!(waiters(lab), [] as [Value; 0]);
-    assert_eq!(ticket_files(lab), 0, "no file of a ticket is left");
+    assert_eq!(ticket_files(lab), [] as [PathBuf; 0], "no file of a ticket is left");
     lab.assert_sound();
 }
 
@@ -97,7 +101,7 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
         assert_eq!(waiter["waits_for"][0]["lease"], held.1);
     }
     assert_eq!(lab.json(&["live"]).expect(0, "ok")["waiters"], Value::from(listed));
-    assert_eq!(ticket_files(&lab), 8);
+    assert_eq!(ticket_files(&lab).len(), 8);
     lab.grant("else", "other", "docs");
 
     line.remove(3).kill();
@@ -312,12 +316,189 @@ fn a_line_outlives_compactions_and_the_files_of_the_dead_are_swept() {
         lab.json(&["compact", "--keep", "none"]).expect(0, "ok");
     }
     assert_eq!(owners(&waiters(&lab)), ["first", "dead"]);
-    assert_eq!(ticket_files(&lab), 2, "the stray is swept, those in the line are not");
+    assert_eq!(ticket_files(&lab).len(), 2, "the stray is swept, those in the line are not");
     release(&lab, "holder", held);
     let own = lease(&first.end().expect(0, "acquire"));
     release(&lab, "first", own);
     lab.grant("late", "x", "src");
     assert_nobody_waits(&lab);
+}
+
+/// How soon one who was told is served: sooner than it looks by itself, on a busy machine too.
+const TOLD: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_ticket_that_is_cancelled_in_the_middle_ends_at_once_for_all_whom_it_concerns() {
+    let lab = Lab::new();
+    let held = lab.grant("holder", "x", "src");
+    let mut line: Vec<Waiting> = (0..6).map(|n| waiter(&lab, &format!("w{n}"), "src")).collect();
+    let ticket = |n: usize| waiters(&lab)[n]["ticket"].to_string();
+    // By itself one in this place looks after half a minute.
+    let began = Instant::now();
+    lab.json_as("w4", &["cancel", &ticket(4)]).expect(0, "cancelled");
+    line.remove(4).end().expect(1, "cancelled");
+    assert!(began.elapsed() < TOLD, "{:?}", began.elapsed());
+    // One that is stopped cannot say it. Whoever cancels its ticket does.
+    signal(line[3].pid(), Signal::STOP);
+    lab.json_as("w3", &["cancel", &ticket(3)]).expect(0, "cancelled");
+    let began = Instant::now();
+    release(&lab, "holder", held);
+    let stopped = line.remove(3);
+    for waiting in line {
+        let owner = waiting.owner.clone();
+        let granted = waiting.end().expect(0, "acquire");
+        release(&lab, &owner, lease(&granted));
+    }
+    assert!(began.elapsed() < 2 * TOLD, "{:?}", began.elapsed());
+    signal(stopped.pid(), Signal::CONT);
+    stopped.end().expect(1, "cancelled");
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn one_killed_in_another_pid_namespace_is_off_the_line_at_once() {
+    let lab = Lab::new();
+    let namespace = ["unshare", "-pf", "--mount-proc", "--kill-child"];
+    let Some(mut there) = Shell::enter(&lab, &namespace, "true") else { return };
+    let held = lab.grant("holder", "x", "src");
+    let wait = r#"LEASE_LANE_OWNER=dead "$BIN" --store "$STORE" acquire y --tree src --wait >/dev/null 2>&1 </dev/null & echo $!"#;
+    let pid: u32 = there.run(wait).parse().unwrap();
+    poll("it is in the line", DEADLINE, || (owners(&waiters(&lab)) == ["dead"]).then_some(()));
+    assert_eq!(waiters(&lab)[0]["alive"], "unknown", "nobody here can tell");
+    let next = waiter(&lab, "next", "src");
+    let began = Instant::now();
+    there.kill(pid);
+    poll("the dead one is off the line", DEADLINE, || (owners(&waiters(&lab)) == ["next"]).then_some(()));
+    assert!(began.elapsed() < TOLD, "{:?}", began.elapsed());
+    let cancel = lab.json(&["tail", "--op", "CANCEL", "-n", "1"]).value();
+    assert_eq!((&cancel["why"], &cancel["by"]), (&json!("dead"), &json!("next")));
+    assert_eq!(cancel["observed"]["why"], "nobody holds the file of its ticket");
+    release(&lab, "holder", held);
+    next.end().expect(0, "acquire");
+    assert_nobody_waits(&lab);
+}
+
+/// Puts something else in the place of a file of the store.
+fn put_in_place_of(file: &Path, what: &str, outside: &Path) {
+    std::fs::remove_file(file).ok();
+    match what {
+        "file" => std::fs::write(file, "x").unwrap(),
+        "directory" => std::fs::create_dir(file).unwrap(),
+        "link" => symlink(outside, file).unwrap(),
+        "dangling link" => symlink("nowhere", file).unwrap(),
+        _ => {}
+    }
+}
+
+#[test]
+fn with_anything_in_place_of_a_bell_the_line_goes_on_and_sleeps() {
+    for what in ["file", "directory", "link", "dangling link", "nothing"] {
+        let lab = Lab::new();
+        let outside = lab.path().join("outside");
+        std::fs::write(&outside, "kept").unwrap();
+        let held = lab.grant("holder", "x", "src");
+        let bell = lab.store().join("bell");
+        put_in_place_of(&bell, what, &outside);
+        let first = waiter(&lab, "first", "src");
+        let ticket = ticket_files(&lab).pop().unwrap();
+        put_in_place_of(&ticket, what, &outside);
+        if what == "nothing" {
+            put_in_place_of(&bell, what, &outside);
+        }
+        let second = waiter(&lab, "second", "src");
+        let third = waiter(&lab, "third", "src");
+        let line = [&first, &second, &third];
+        let ticks = || line.iter().map(|one| cpu_ticks(one.pid())).sum::<u64>();
+        let before = ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        let used = ticks() - before;
+        assert!(used < 25, "{what}: three sleepers used {used} hundredths of a second in one");
+        release(&lab, "holder", held);
+        for waiting in [first, second, third] {
+            let owner = waiting.owner.clone();
+            let granted = waiting.end().expect(0, "acquire");
+            release(&lab, &owner, lease(&granted));
+        }
+        assert_eq!(std::fs::read(&outside).unwrap(), b"kept", "{what}");
+        assert_eq!(waiters(&lab), [] as [Value; 0], "{what}");
+        lab.assert_sound();
+    }
+}
+
+#[test]
+fn where_there_are_no_named_pipes_the_line_is_served_by_looks() {
+    let Some(_) = Strace::find("a line without named pipes") else { return };
+    let lab = Lab::new();
+    let held = lab.grant("holder", "x", "src");
+    let start = |owner: &str| {
+        let asked = lab.command_as(owner, &["acquire", owner, "--tree", "src", "--wait", "50s"]);
+        let mut command = std::process::Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=mknodat",
+            "-e",
+            "inject=mknodat:error=EPERM",
+        ]);
+        command.arg(asked.get_program()).args(asked.get_args()).env_clear().current_dir(lab.path());
+        command.envs(asked.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let waiting = Waiting { owner: owner.into(), child: kit::start(command), began: Instant::now() };
+        poll("it is in the line", DEADLINE, || owners(&waiters(&lab)).contains(&owner).then_some(()));
+        waiting
+    };
+    let line = ["w0", "w1", "w2"].map(start);
+    assert_eq!((ticket_files(&lab).len(), lab.store().join("bell").exists()), (0, false));
+    let began = Instant::now();
+    release(&lab, "holder", held);
+    for waiting in line {
+        let owner = waiting.owner.clone();
+        let granted = waiting.end().expect(0, "acquire");
+        release(&lab, &owner, lease(&granted));
+    }
+    assert!(began.elapsed() < 2 * TOLD, "{:?}", began.elapsed());
+    assert_nobody_waits(&lab);
+}
+
+#[test]
+fn a_release_killed_at_any_call_wakes_the_next_or_has_not_happened() {
+    let Some(strace) = Strace::find("deaths of one who releases") else { return };
+    let lab = Lab::new();
+    let log = lab.path().join("log");
+    let held = lab.grant("holder", "x", "src");
+    let first = waiter(&lab, "w", "src");
+    let released = lab.command_as("holder", &["release", "--lease", &held.to_string()]);
+    assert_eq!(kit::finish(strace.watch_alone(&released, &log, None)).code, Some(0));
+    first.end().expect(0, "acquire");
+    let calls = Log::read(&log);
+    let is_append = |call: &kit::strace::Call| call.name == "write" && call.text.contains("/journal/");
+    let append = calls.own().iter().position(is_append).unwrap();
+    let own = calls.own();
+    let (mut woken, mut slow) = (0, Vec::new());
+    for call in &own[append.saturating_sub(2)..own.len().min(append + 14)] {
+        let lab = Lab::new();
+        let held = lab.grant("holder", "x", "src");
+        let next = waiter(&lab, "w", "src");
+        let released = lab.command_as("holder", &["release", "--lease", &held.to_string()]);
+        kit::finish(strace.watch_alone(&released, &log, Some((Fault::Kill, call))));
+        if lab.live().contains(&held) {
+            release(&lab, "holder", held);
+            next.end().expect(0, "acquire");
+            continue;
+        }
+        let began = Instant::now();
+        next.end().expect(0, "acquire");
+        woken += 1;
+        if began.elapsed() > TOLD {
+            slow.push(call.to_string());
+        }
+        lab.assert_sound();
+    }
+    eprintln!("{woken} deaths behind the append");
+    assert!(woken > 3, "{woken}");
+    assert!(slow.len() < 2, "nobody told it: {slow:?}");
 }
 
 /// CPU time of a process so far, in clock ticks.

@@ -337,7 +337,7 @@ pub(crate) fn lease_numbers(live: &Value) -> Vec<u64> {
     live["leases"].as_array().unwrap().iter().map(|lease| lease["lease"].as_u64().unwrap()).collect()
 }
 
-/// Copies a directory with its modes.
+/// Copies a directory with its modes; named pipes, which hold nothing, are left out.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
@@ -346,7 +346,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy_dir(&entry.path(), &target);
-        } else {
+        } else if entry.file_type().unwrap().is_file() {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }

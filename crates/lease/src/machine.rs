@@ -4,6 +4,7 @@
 //! [`session`](crate::session) and [`mutex`](crate::mutex) on it, so nothing in those two may ask the operating
 //! system past this seam.
 
+mod bell;
 mod flock;
 mod real;
 mod wake;
@@ -14,13 +15,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
-use journal::disk::{Disk, DiskError, Name};
+use journal::disk::{Dir, Disk, DiskError, Name};
 
 use crate::clock::Clock;
 
+pub use bell::{Ringing, Sign};
 pub use flock::FlockQueue;
 pub use real::RealMachine;
 pub use wake::{Interrupt, Wake};
+
+/// The file by which those who append tell those who wait.
+pub fn bell() -> Name {
+    Name::new(Dir::Top, "bell")
+}
 
 /// One process's machine. A clone is the same machine seen by the same process.
 pub trait Machine: Clone + Debug {
@@ -28,8 +35,13 @@ pub trait Machine: Clone + Debug {
     type Disk: Disk + Clone + Debug;
     /// A place in the mutex's queue.
     type Queue: Queue;
-    /// What wakes a caller that waits for the journal to change.
-    type Watch: Watch;
+    /// A ticket's file as the one who waits with it has it. Its end is told to those behind, also when it comes by the
+    /// death of its process.
+    type Sign: Debug;
+    /// A bell that is being rung.
+    type Ringing: Debug;
+    /// What wakes a caller that waits.
+    type Watch: Watch<Self::Sign>;
 
     /// The store's directory.
     fn disk(&self) -> Self::Disk;
@@ -66,8 +78,23 @@ pub trait Machine: Clone + Debug {
     /// When the queue's file cannot be opened or made.
     fn queue(&self) -> Result<Self::Queue, DiskError>;
 
-    /// Begins to watch the journal, as [`Watch::listen`] does.
+    /// What will wake this caller.
     fn watch(&self) -> Self::Watch;
+
+    /// Makes the file of a ticket that nobody knows yet; `None` where that cannot be done. There may be a file then that
+    /// nobody holds.
+    fn put_up(&self, ticket: &Name) -> Option<Self::Sign>;
+
+    /// Tells those who wait for the end of somebody's ticket that it has come, and the one who has waited with it, and
+    /// takes its file away.
+    fn take_down(&self, ticket: &Name);
+
+    /// Whether the file of a ticket is there and nobody on this machine holds it.
+    fn is_left(&self, ticket: &Name) -> bool;
+
+    /// Rings for those at the front. They hear it when this is dropped or its process has died, whichever comes first,
+    /// and it is heard by all who listen at that moment: so it is taken before an append and dropped after it.
+    fn ring(&self) -> Self::Ringing;
 
     /// Whether somebody wants the one who waits to stop.
     fn interrupted(&self) -> bool {
@@ -86,11 +113,13 @@ pub trait Queue: Debug {
     fn wait(&mut self, most: Duration) -> Result<bool, DiskError>;
 }
 
-/// What one who waits wakes for, beside time and being interrupted.
+/// What one who waits wakes for, beside time, being interrupted, and the end of its own ticket.
 #[derive(Clone, Debug, Default)]
 pub struct Awaited {
-    /// The end of this file of the store; where there is none, any change of the journal.
-    pub file: Option<Name>,
+    /// The end of the ticket of this file.
+    pub ticket: Option<Name>,
+    /// Any change of the journal.
+    pub bell: bool,
     /// The death of any of these.
     pub processes: Vec<ProcessIdentity>,
 }
@@ -100,21 +129,20 @@ pub struct Awaited {
 pub enum Woken {
     /// What it waits for may have happened.
     Perhaps,
+    /// The bell has rung, and nothing else has happened.
+    Rung,
     /// Time has passed.
     Time,
-    /// It has not waited: the file is not there.
-    NoFile,
+    /// It has not waited: nobody holds the ticket's file any more, or there is none.
+    Gone,
 }
 
 /// Something that wakes when what a caller waits for may have happened.
-pub trait Watch {
-    /// Watches the journal from now on: what happens after this call is not missed by [`Watch::wait`]. `false`: it was
-    /// watched already.
-    fn listen(&mut self) -> bool;
+pub trait Watch<Sign> {
+    /// Listens to the bell from now on: who rings it after this call, or is at it now, wakes the next [`Watch::wait`]
+    /// that is for the bell.
+    fn listen(&mut self);
 
-    /// Watches nothing until told otherwise: what has been waited for has come, or seems to have.
-    fn rest(&mut self);
-
-    /// Waits, at most for `most`. May wake without a reason.
-    fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken;
+    /// Waits, at most for `most`. May wake without a reason. `own` is the file of the caller's own ticket.
+    fn wait(&mut self, awaited: &Awaited, own: Option<&Sign>, most: Duration) -> Woken;
 }

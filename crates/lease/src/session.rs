@@ -146,11 +146,12 @@ impl<M: Machine> Session<M> {
     ) -> Result<Done<T>, LeaseError> {
         let began = self.machine.uptime();
         let guard = self.enter()?;
-        let (answer, last, is_synced) = loop {
+        let (answer, last, is_synced, ringing) = loop {
             let mut writing = self.writing()?;
             self.store.prepare(writing)?;
             let moment = moment_of(&self.store, writing.ts)?;
             writing.ts = moment.now;
+            let somebody_waits = !moment.state.waiters.is_empty();
             let (ops, answer, is_synced) = match decide(moment)? {
                 Decision::Write(ops, answer) => (ops, answer, true),
                 Decision::WriteUnsynced(ops, answer) => (ops, answer, false),
@@ -161,13 +162,17 @@ impl<M: Machine> Session<M> {
                     return Ok(Done { answer, last: None });
                 }
             };
+            // Whoever waits is on record in what was just read, or comes after this record and has read it. The bell is
+            // held until the mutex is free for those whom it wakes, and by nobody any more once this process is dead.
+            let ringing = somebody_waits.then(|| self.machine.ring());
             match self.store.append_if(writing, &ops)? {
-                Appended::Valid { head, .. } => break (answer, head.seq, is_synced),
+                Appended::Valid { head, .. } => break (answer, head.seq, is_synced, ringing),
                 Appended::Conflict if self.waited(began) < self.patience.budget => {}
                 Appended::Conflict => return Err(self.never_first(began)),
             }
         };
         drop(guard);
+        drop(ringing);
         if !is_synced {
             self.store.leave_unsynced();
             self.tidy();
@@ -289,14 +294,22 @@ fn observe<M: Machine>(machine: &M, lease: &Lease, policy: &Policy) -> arbiter::
     arbiter::evidence::Observation { lease: lease.lease, alive, processes }
 }
 
-/// Whether the process of one who waits is seen alive.
+/// Whether the process of one who waits is seen alive. Where processes cannot be told apart, the kernel still tells who
+/// has a file open: whoever waits on this machine holds the file of its ticket for as long.
 fn observe_waiter<M: Machine>(machine: &M, waiter: &Waiter) -> TicketObservation {
-    let report = waiter.process.as_ref().map(|process| machine.probe(process));
-    let (alive, why) = report.map_or_else(
-        || (Liveness::Unknown, "no process is known".into()),
-        |report| (report.alive, report.why),
-    );
-    TicketObservation { ticket: waiter.ticket, alive, why }
+    let ticket = waiter.ticket;
+    let Some(process) = &waiter.process else {
+        return TicketObservation { ticket, alive: Liveness::Unknown, why: "no process is known".into() };
+    };
+    let report = machine.probe(process);
+    let is_left = report.alive == Liveness::Unknown
+        && process.boot == machine.clock().reading().boot
+        && machine.is_left(&wait::ticket_file(&waiter.wake));
+    if is_left {
+        let why = "nobody holds the file of its ticket".into();
+        return TicketObservation { ticket, alive: Liveness::No, why };
+    }
+    TicketObservation { ticket, alive: report.alive, why: report.why }
 }
 
 impl From<JournalError> for LeaseError {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arbiter::evidence::{Liveness, ProcessIdentity, ProcessReport};
-use journal::disk::{DiskError, RealDisk};
+use journal::disk::{DiskError, Name, RealDisk};
 use lease::clock::Clock;
-use lease::machine::{FlockQueue, Machine, RealMachine, Wake};
+use lease::machine::{FlockQueue, Machine, RealMachine, Ringing, Sign, Wake};
 use lease::mutex::{Holder, MutexError, Patience, enter, read_holder};
 use lease::process;
 
@@ -38,6 +38,8 @@ struct Overtaken<'d> {
 impl<'d> Machine for Overtaken<'d> {
     type Disk = &'d RealDisk;
     type Queue = FlockQueue;
+    type Sign = Sign;
+    type Ringing = Ringing;
     type Watch = Wake<'d>;
 
     fn probe(&self, process: &ProcessIdentity) -> ProcessReport {
@@ -83,6 +85,22 @@ impl<'d> Machine for Overtaken<'d> {
 
     fn watch(&self) -> Wake<'d> {
         self.real.watch()
+    }
+
+    fn put_up(&self, ticket: &Name) -> Option<Sign> {
+        self.real.put_up(ticket)
+    }
+
+    fn take_down(&self, ticket: &Name) {
+        self.real.take_down(ticket);
+    }
+
+    fn is_left(&self, ticket: &Name) -> bool {
+        self.real.is_left(ticket)
+    }
+
+    fn ring(&self) -> Ringing {
+        self.real.ring()
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Actor {
     SealsAndPrunes,
     /// Acquires as the command line does, mutex and all.
     Acquires(&'static str),
+    /// The same, and waits in the line.
+    Waits(&'static str),
     /// Releases the lease that was there before, as the command line does.
     Releases,
 }
@@ -90,7 +92,7 @@ pub struct Explored {
 pub enum Size {
     /// Seconds: appending and the store's beginning.
     Quick,
-    /// A minute or two: also sealing, rotating, stealing and releasing.
+    /// Some minutes: also sealing, rotating, stealing, releasing and waiting.
     Small,
     /// Many minutes: also with deaths at every call, with pruning, and with three.
     Large,
@@ -98,7 +100,7 @@ pub enum Size {
 
 /// The protocol's small worlds.
 pub fn scenarios(size: Size) -> Vec<Scenario> {
-    use Actor::{Acquires, Releases, Seals, SealsAndPrunes, Writes};
+    use Actor::{Acquires, Releases, Seals, SealsAndPrunes, Waits, Writes};
     let of =
         |name, actors: &[Actor], deaths, before| Scenario { name, actors: actors.to_vec(), deaths, before };
     let mut all = vec![
@@ -113,6 +115,7 @@ pub fn scenarios(size: Size) -> Vec<Scenario> {
             of("two acquire through the mutex", &[Acquires("b"), Acquires("b/c")], 0, Before::OneLease),
             of("two steal from the dead", &[Acquires("b"), Acquires("b/c")], 0, Before::DeadInside),
             of("a release meets an acquire", &[Releases, Acquires("a")], 0, Before::OneLease),
+            of("one waits for a release", &[Waits("a"), Releases], 0, Before::OneLease),
         ]);
     }
     if size >= Size::Large {
@@ -197,6 +200,8 @@ struct Begin {
     asked: Vec<(Tag, Request, Claim)>,
 }
 
+/// Time enough for one look after a while and not for two.
+const WAIT: Duration = Duration::from_secs(5);
 const FIRST_OWNER: &str = "first";
 
 fn request_of(tag: Tag, owner: &str, dir: &'static str) -> (Request, Claim) {
@@ -325,13 +330,14 @@ impl<'s> Play<'s> {
             .map(|(actor, number)| {
                 let owner = owners[usize::try_from(number - 1).unwrap_or(0) % owners.len()];
                 let dir = match actor {
-                    Actor::Writes(dir) | Actor::Acquires(dir) => dir,
+                    Actor::Writes(dir) | Actor::Acquires(dir) | Actor::Waits(dir) => dir,
                     _ => "unused",
                 };
                 let (request, claim) = request_of(number, owner, dir);
                 let (errand, owner) = match (actor, begin.lease) {
                     (Actor::Writes(_), _) => (Errand::BareAcquire(ask_of(&request)), owner),
                     (Actor::Acquires(_), _) => (Errand::Acquire(ask_of(&request), None), owner),
+                    (Actor::Waits(_), _) => (Errand::Acquire(ask_of(&request), Some(WAIT)), owner),
                     (Actor::Seals, _) => (Errand::BareSeal { prunes: false }, owner),
                     (Actor::SealsAndPrunes, _) => (Errand::BareSeal { prunes: true }, owner),
                     (Actor::Releases, Some(lease)) => {
@@ -342,7 +348,7 @@ impl<'s> Play<'s> {
                     }
                     (Actor::Releases, None) => (Errand::Live, owner),
                 };
-                if matches!(actor, Actor::Writes(_) | Actor::Acquires(_)) {
+                if matches!(actor, Actor::Writes(_) | Actor::Acquires(_) | Actor::Waits(_)) {
                     truth.asks(number, &request, &claim, now.clone());
                 }
                 let process = Process::start(&world, &mut stacks, number, caller(owner), errand);
@@ -361,7 +367,7 @@ impl<'s> Play<'s> {
         for (at, seat) in self.seats.iter().enumerate() {
             let Seat::Runs { process, .. } = seat else { continue };
             match process.asks {
-                Asks::Wait { ticket: Some(_), .. } if process.is_ready() => options.push((at, Told::Go)),
+                Asks::Wait { .. } if process.is_ready() => options.push((at, Told::Go)),
                 // Whoever waits may find its time up at any moment.
                 Asks::Wait { .. } => options.push((at, Told::TimeIsUp)),
                 _ => options.push((at, Told::Go)),
@@ -450,6 +456,13 @@ impl<'s> Play<'s> {
         if self.truth.look(&self.world)? == Seen::Damaged {
             return Err("S5: damage is told where there is none".into());
         }
+        for seat in &self.seats {
+            if let Seat::Runs { process, .. } = seat
+                && let Some(sleeper) = process.sleeper().filter(|_| !process.is_ready())
+            {
+                self.truth.sleeps(&process.identity, &sleeper, &self.world)?;
+            }
+        }
         let version = self.world.disk.version();
         if self.cut_at != Some(version) {
             self.cut_at = Some(version);
@@ -465,6 +478,7 @@ impl<'s> Play<'s> {
         let mut hash = DefaultHasher::new();
         self.world.disk.fingerprint().hash(&mut hash);
         self.world.queue_fingerprint().hash(&mut hash);
+        self.world.bells.borrow().hash(&mut hash);
         self.deaths.hash(&mut hash);
         for seat in &self.seats {
             match seat {
@@ -499,6 +513,7 @@ impl Actor {
         match self {
             Actor::Writes(dir) => format!("writer of {dir}"),
             Actor::Acquires(dir) => format!("acquirer of {dir}"),
+            Actor::Waits(dir) => format!("waiter for {dir}"),
             Actor::Seals | Actor::SealsAndPrunes => "sealer".into(),
             Actor::Releases => "releaser".into(),
         }

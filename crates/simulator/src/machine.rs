@@ -14,11 +14,15 @@ use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use corosensei::Yielder;
 use journal::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published};
 use lease::clock::Clock;
-use lease::machine::{Awaited, Machine, Queue, Watch, Woken};
+use lease::machine::{Awaited, Machine, Queue, Watch, Woken, bell};
 use testkit::disk::{Call, EIO, Fault, Gate, Open, Pass, Seat, What};
 use testkit::rng::Rng;
 
+use crate::bells::{By, Ear, Sleeper};
 use crate::world::{Namespace, Ticket, World};
+
+/// How often to look at processes of which the kernel gives no word.
+const LOOK_AT_PROCESSES: Duration = Duration::from_secs(1);
 
 /// What a process is about to do when it hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +44,11 @@ pub enum Asks {
         until_ms: u64,
         /// The place in the mutex's queue, if that is what it waits for.
         ticket: Option<Ticket>,
-        /// Anything on the disk is other than in this version, if it is a change that it waits for.
-        change: Option<u64>,
+        /// Whether it sleeps for something that the world knows of.
+        sleeps: bool,
     },
+    /// It opens a named pipe.
+    Pipe,
 }
 
 impl std::fmt::Display for Asks {
@@ -50,6 +56,8 @@ impl std::fmt::Display for Asks {
         match self {
             Asks::Disk { what, dir, .. } => write!(f, "{what} {dir:?}"),
             Asks::Probe => f.write_str("probe"),
+            Asks::Pipe => f.write_str("pipe"),
+            Asks::Wait { until_ms, sleeps: true, .. } => write!(f, "sleep until {until_ms} ms"),
             Asks::Wait { until_ms, ticket: None, .. } => write!(f, "pause until {until_ms} ms"),
             Asks::Wait { until_ms, .. } => write!(f, "wait for the queue until {until_ms} ms"),
         }
@@ -90,6 +98,8 @@ struct Me<'y> {
     ahead_ms: Cell<u64>,
     chance: RefCell<Rng>,
     heard: Rc<Cell<u64>>,
+    /// The version of the disk in which it read the journal last.
+    read: Cell<u64>,
 }
 
 impl std::fmt::Debug for Me<'_> {
@@ -108,6 +118,12 @@ impl Me<'_> {
             self.dead.set(true);
         }
         told
+    }
+
+    /// Whether it lives to see the pipe opened.
+    fn opens_a_pipe(&self) -> bool {
+        self.ask(Asks::Pipe);
+        !self.dead.get()
     }
 
     fn uptime_ms(&self) -> u64 {
@@ -141,6 +157,7 @@ impl<'y> SimMachine<'y> {
             ahead_ms: Cell::new(0),
             chance: RefCell::new(world.chance_of(ticket)),
             heard,
+            read: Cell::new(0),
         });
         let disk = SimDisk { seat: world.disk.seat(Door(Rc::clone(&me))), me: Rc::clone(&me) };
         SimMachine { disk, me }
@@ -165,6 +182,8 @@ impl Gate for Door<'_> {
 impl<'y> Machine for SimMachine<'y> {
     type Disk = SimDisk<'y>;
     type Queue = SimQueue<'y>;
+    type Sign = SimHeld<'y>;
+    type Ringing = Option<SimHeld<'y>>;
     type Watch = SimWatch<'y>;
 
     fn disk(&self) -> Self::Disk {
@@ -202,7 +221,7 @@ impl<'y> Machine for SimMachine<'y> {
     }
 
     fn pause(&self, time: Duration) {
-        wait(&self.me, time, None, None);
+        wait(&self.me, time, None, false);
     }
 
     fn queue(&self) -> Result<SimQueue<'y>, DiskError> {
@@ -210,15 +229,64 @@ impl<'y> Machine for SimMachine<'y> {
     }
 
     fn watch(&self) -> SimWatch<'y> {
-        SimWatch { me: Rc::clone(&self.me), version: self.me.world.disk.version(), listens: true }
+        SimWatch { me: Rc::clone(&self.me), bell: None }
+    }
+
+    fn put_up(&self, ticket: &Name) -> Option<SimHeld<'y>> {
+        let made = self.disk.publish(ticket, b"", Durability::None).ok()?;
+        if made == Published::Exists || self.me.dead.get() {
+            return None;
+        }
+        Some(SimHeld::new(&self.me, ticket))
+    }
+
+    fn take_down(&self, ticket: &Name) {
+        if self.me.opens_a_pipe() && self.disk.seat.disk().bytes(ticket).is_some() {
+            let held = SimHeld::new(&self.me, ticket);
+            self.me.world.bells.borrow_mut().write(ticket);
+            drop(held);
+        }
+        let _swept_later = self.disk.remove(ticket);
+    }
+
+    fn is_left(&self, ticket: &Name) -> bool {
+        let World { disk, bells, .. } = &*self.me.world;
+        let is_left =
+            self.me.opens_a_pipe() && disk.bytes(ticket).is_some() && !bells.borrow().is_held(ticket);
+        self.me.hear(&is_left);
+        is_left
+    }
+
+    fn ring(&self) -> Option<SimHeld<'y>> {
+        self.me.opens_a_pipe().then(|| SimHeld::new(&self.me, &bell()))
     }
 }
 
-fn wait(me: &Me<'_>, most: Duration, ticket: Option<Ticket>, change: Option<u64>) {
+fn wait(me: &Me<'_>, most: Duration, ticket: Option<Ticket>, sleeps: bool) {
     let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
     let until_ms = me.uptime_ms().saturating_add(most_ms);
-    if matches!(me.ask(Asks::Wait { until_ms, ticket, change }), Told::TimeIsUp) {
+    if matches!(me.ask(Asks::Wait { until_ms, ticket, sleeps }), Told::TimeIsUp) {
         me.ahead_ms.set(until_ms.saturating_sub(me.world.clock.up_ms()));
+    }
+}
+
+/// Both ends of a named pipe. The kernel closes them for whoever dies.
+#[derive(Debug)]
+pub struct SimHeld<'y> {
+    me: Rc<Me<'y>>,
+    name: Name,
+}
+
+impl<'y> SimHeld<'y> {
+    fn new(me: &Rc<Me<'y>>, name: &Name) -> SimHeld<'y> {
+        me.world.bells.borrow_mut().hold(name);
+        SimHeld { me: Rc::clone(me), name: name.clone() }
+    }
+}
+
+impl Drop for SimHeld<'_> {
+    fn drop(&mut self) {
+        self.me.world.bells.borrow_mut().let_go(&self.name);
     }
 }
 
@@ -233,7 +301,7 @@ impl Queue for SimQueue<'_> {
         let Me { world, ticket, dead, .. } = &*self.me;
         if !most.is_zero() {
             world.enlist(*ticket);
-            wait(&self.me, most, Some(*ticket), None);
+            wait(&self.me, most, Some(*ticket), false);
         }
         if dead.get() {
             let source = io::Error::from_raw_os_error(EIO);
@@ -253,44 +321,56 @@ impl Drop for SimQueue<'_> {
     }
 }
 
-/// Wakes when anything on the disk has changed, whatever is awaited: what is decided must not rest on why one wakes.
+/// Wakes as the kernel wakes those who poll, and for nothing else.
 #[derive(Debug)]
 pub struct SimWatch<'y> {
     me: Rc<Me<'y>>,
-    version: u64,
-    listens: bool,
+    bell: Option<Ear>,
 }
 
-impl Watch for SimWatch<'_> {
-    fn listen(&mut self) -> bool {
-        if self.listens {
-            return false;
-        }
-        self.listens = true;
-        self.version = self.me.world.disk.version();
-        true
+impl<'y> Watch<SimHeld<'y>> for SimWatch<'y> {
+    fn listen(&mut self) {
+        let Me { world, .. } = &*self.me;
+        let opens = self.me.opens_a_pipe();
+        self.bell = opens.then(|| world.bells.borrow_mut().listen(&bell()));
     }
 
-    fn rest(&mut self) {
-        self.listens = false;
-    }
-
-    fn wait(&mut self, awaited: &Awaited, most: Duration) -> Woken {
-        let disk = &self.me.world.disk;
-        if let Some(file) = &awaited.file {
-            // From here on, as on the real machine: what has ended before is not there.
-            self.listens = false;
-            self.version = disk.version();
-            if disk.bytes(file).is_none() {
-                return Woken::NoFile;
+    fn wait(&mut self, awaited: &Awaited, own: Option<&SimHeld<'y>>, most: Duration) -> Woken {
+        let Me { world, process, ticket: who, .. } = &*self.me;
+        if let Some(ticket) = &awaited.ticket {
+            let is_held = self.me.opens_a_pipe()
+                && world.disk.bytes(ticket).is_some()
+                && !world.bells.borrow().has_ended(ticket);
+            self.me.hear(&is_held);
+            if !is_held {
+                return Woken::Gone;
             }
         }
-        if disk.version() == self.version {
-            wait(&self.me, most, None, Some(self.version));
+        let own = own.map(|own| own.name.clone());
+        let sleeper = Sleeper {
+            ticket: awaited.ticket.clone(),
+            own: own.clone(),
+            bell: self.bell.filter(|_| awaited.bell),
+            processes: awaited.processes.clone(),
+            namespace: Some(Namespace(process.pidns)),
+            read: self.me.read.get(),
+        };
+        let is_untold = awaited.processes.iter().any(|other| other.pidns != process.pidns);
+        let most = if is_untold { most.min(LOOK_AT_PROCESSES) } else { most };
+        if !self.me.dead.get() {
+            world.bells.borrow_mut().sleep(*who, sleeper.clone());
+            wait(&self.me, most, None, true);
+            world.bells.borrow_mut().wake(*who);
         }
-        let woken = if disk.version() == self.version { Woken::Time } else { Woken::Perhaps };
-        self.version = disk.version();
-        self.me.hear(&(woken == Woken::Time));
+        let woken = match world.woken(&sleeper) {
+            None => Woken::Time,
+            Some(By::Bell) => Woken::Rung,
+            Some(By::More) => Woken::Perhaps,
+        };
+        if let Some(own) = own {
+            world.bells.borrow_mut().drain(&own);
+        }
+        self.me.hear(&[woken == Woken::Time, woken == Woken::Rung]);
         woken
     }
 }
@@ -325,7 +405,11 @@ impl Disk for SimDisk<'_> {
         self.hear(self.seat.open(name, access), |told, hash| told.as_ref().map(Open::number).hash(hash))
     }
     fn read(&self, file: &Open, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
-        self.hear(self.seat.read(file, name, from, most), Hash::hash)
+        let read = self.seat.read(file, name, from, most);
+        if name.dir == Dir::Journal {
+            self.me.read.set(self.seat.disk().version());
+        }
+        self.hear(read, Hash::hash)
     }
     fn append(&self, file: &Open, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
         self.hear(self.seat.append(file, name, bytes), Hash::hash)

@@ -9,6 +9,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
 use lease::mutex::Patience;
 
+use crate::bells::Sleeper;
 use crate::errand::{Errand, Outcome};
 use crate::machine::{Asks, SimMachine, Told};
 use crate::world::{Namespace, Ticket, World};
@@ -129,13 +130,18 @@ impl Process {
         self.heard.get()
     }
 
+    /// What it sleeps for, if it waits in the line.
+    pub fn sleeper(&self) -> Option<Sleeper> {
+        self.world.bells.borrow().sleeper(self.ticket).cloned()
+    }
+
     /// Whether what it waits for has come.
     pub fn is_ready(&self) -> bool {
         match self.asks {
-            Asks::Wait { until_ms, ticket, change } => {
+            Asks::Wait { until_ms, ticket, sleeps } => {
                 until_ms <= self.world.clock_ms()
                     || ticket.is_some_and(|ticket| self.world.may_lock(ticket))
-                    || change.is_some_and(|version| self.world.disk.version() != version)
+                    || sleeps && self.world.is_woken(self.ticket)
             }
             _ => true,
         }

@@ -69,6 +69,8 @@ pub struct Tally {
     pub damaged: u64,
     /// Looks at which somebody stood in the line.
     pub lines: u64,
+    /// Sleepers that were looked at.
+    pub sleeps: u64,
     /// Decisions made again in the end.
     pub decided_again: u64,
 }
@@ -88,6 +90,7 @@ impl Tally {
         self.swept += other.swept;
         self.damaged += other.damaged;
         self.lines += other.lines;
+        self.sleeps += other.sleeps;
         self.decided_again += other.decided_again;
     }
 }
@@ -259,6 +262,28 @@ impl Run {
             self.tally.damaged += 1;
             self.say(|| "the journal says that it is damaged".into());
         }
+        for Running { process, .. } in &self.running {
+            if let Some(sleeper) = process.sleeper().filter(|_| !process.is_ready()) {
+                self.tally.sleeps += 1;
+                self.truth.sleeps(&process.identity, &sleeper, &self.world)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody can go on, and nobody has died: whoever has ended a ticket has said so.
+    fn look_at_the_sleepers(&self) -> Result<(), Broken> {
+        let Weather { kill, power, .. } = self.weather;
+        let is_calm = kill == 0 && power == 0;
+        let is_stopped = |running: &Running| running.stopped_until_ms.is_some();
+        if !is_calm || self.running.iter().any(is_stopped) {
+            return Ok(());
+        }
+        for Running { process, .. } in &self.running {
+            if let Some(sleeper) = process.sleeper() {
+                self.truth.waits_in_vain(&process.identity, &sleeper)?;
+            }
+        }
         Ok(())
     }
 
@@ -384,6 +409,7 @@ impl Run {
         };
         let ready: Vec<usize> = (0..self.running.len()).filter(|&n| can_go(&self.running[n])).collect();
         if ready.is_empty() {
+            self.look_at_the_sleepers()?;
             self.wait_for_somebody();
             return Ok(());
         }

@@ -27,6 +27,7 @@ use lease::session::{Acquired, Adopted, LeaseError, Miss, View};
 
 use testkit::disk::MemDisk;
 
+use crate::bells::Sleeper;
 use crate::tenure::{Tenure, Title};
 use crate::world::{Namespace, World};
 
@@ -135,6 +136,8 @@ pub struct Truth {
     /// The leases that were seen to live while no repair held anything.
     seen: BTreeMap<LeaseId, Tag>,
     line: Line,
+    /// The live set since each version of the disk.
+    lives: BTreeMap<u64, BTreeSet<LeaseId>>,
 }
 
 /// The line as it was at the last look, and the leases beside it.
@@ -151,10 +154,13 @@ struct Waits {
     lane: LaneName,
     claim: Claim,
     process: Option<ProcessIdentity>,
+    wake: String,
     since: Moment,
     budget: Option<Span>,
     /// Since when no lease has kept it back that must stay.
     free: Option<Moment>,
+    /// The version of the disk in which it came.
+    came: u64,
 }
 
 /// A promise that was broken, in words.
@@ -182,6 +188,7 @@ impl Truth {
             looked_at: None,
             seen: BTreeMap::new(),
             line: Line::default(),
+            lives: BTreeMap::new(),
         }
     }
 
@@ -588,9 +595,11 @@ impl Truth {
                 lane: waiter.request.lane_name(),
                 claim: asked.claim.clone(),
                 process: waiter.process.clone(),
+                wake: waiter.wake.clone(),
                 since,
                 budget: waiter.budget,
                 free: None,
+                came: world.disk.version(),
             });
             let stays = |lease: &&Lease| {
                 self.grants.get(&lease.lease).is_some_and(|grant| {
@@ -606,7 +615,45 @@ impl Truth {
             self.line.waits.insert(waiter.ticket, waits);
         }
         self.line.leases = state.live.iter().map(|lease| lease.lease).collect();
+        self.lives.insert(world.disk.version(), self.line.leases.clone());
         Ok(())
+    }
+
+    /// Whether `process` sleeps on although it has to be woken: a lease has ended since it looked or came, and
+    /// whoever has ended it does not hold the bell any more.
+    ///
+    /// # Errors
+    ///
+    /// A broken promise.
+    pub fn sleeps(&self, process: &ProcessIdentity, sleeper: &Sleeper, world: &World) -> Result<(), Broken> {
+        if sleeper.bell.is_none()
+            || self.may_be_damaged
+            || world.bells.borrow().is_held(&lease::machine::bell())
+        {
+            return Ok(());
+        }
+        let own = self.line.waits.values().find(|waits| waits.process.as_ref() == Some(process));
+        let Some(own) = own else { return Ok(()) };
+        let lives = self.lives.range(..=sleeper.read.max(own.came)).next_back();
+        let ended = lives.and_then(|(_, lives)| lives.difference(&self.line.leases).next());
+        match ended {
+            Some(lease) => Err(format!("L1: {lease} has ended, and pid {} sleeps on", process.pid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `process` sleeps until a ticket ends that has ended, when everybody has done what he had to.
+    ///
+    /// # Errors
+    ///
+    /// A broken promise.
+    pub fn waits_in_vain(&self, process: &ProcessIdentity, sleeper: &Sleeper) -> Result<(), Broken> {
+        let Some(ticket) = &sleeper.ticket else { return Ok(()) };
+        let stands = self.line.waits.values().any(|waits| ticket.file.ends_with(&waits.wake));
+        if self.may_be_damaged || stands {
+            return Ok(());
+        }
+        Err(format!("L1: the ticket of {ticket} has ended, and pid {} sleeps on", process.pid))
     }
 
     fn compare(&mut self, live: &[Lease], world: &World) -> Result<(), Broken> {

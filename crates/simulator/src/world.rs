@@ -13,6 +13,8 @@ use lease::process::{GroupSeen, Seen, Signal, StatSeen, judge};
 use testkit::disk::{Keep, MemDisk};
 use testkit::rng::Rng;
 
+use crate::bells::{Bells, By, Sleeper};
+
 /// The name of the one simulated host, with a machine id, so that a reboot of it can be proven.
 const HOST: &str = "host/0123456789ab";
 /// A week after the epoch of all tests: when the simulated world begins, by its wall clock.
@@ -45,6 +47,8 @@ pub struct World {
     living: RefCell<BTreeMap<(Namespace, u32), Living>>,
     last_pid: Cell<u32>,
     queue: RefCell<Queue>,
+    /// Named pipes.
+    pub bells: RefCell<Bells>,
     seed: u64,
 }
 
@@ -73,6 +77,7 @@ impl World {
             living: RefCell::default(),
             last_pid: Cell::new(1),
             queue: RefCell::default(),
+            bells: RefCell::default(),
             seed,
         })
     }
@@ -160,6 +165,7 @@ impl World {
         self.advance(1_000);
         self.living.borrow_mut().clear();
         *self.queue.borrow_mut() = Queue::default();
+        *self.bells.borrow_mut() = Bells::default();
         self.disk.cut_power(keep);
     }
 
@@ -198,6 +204,18 @@ impl World {
         if queue.head == Some(ticket) {
             queue.head = None;
         }
+    }
+
+    /// What wakes one who sleeps so, if anything has.
+    pub fn woken(&self, sleeper: &Sleeper) -> Option<By> {
+        self.bells.borrow().woken(sleeper, |process| self.lives(process))
+    }
+
+    /// The same for a process that is known to sleep.
+    pub fn is_woken(&self, who: Ticket) -> bool {
+        let bells = self.bells.borrow();
+        let sleeper = bells.sleeper(who);
+        sleeper.is_some_and(|sleeper| bells.woken(sleeper, |process| self.lives(process)).is_some())
     }
 
     /// What the queue looks like, for those who compare states.

@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
-use journal::disk::{DiskError, RealDisk};
+use journal::disk::{DiskError, Name, RealDisk};
 use rustix::io::retry_on_intr;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{FlockQueue, Interrupt, Machine, Wake};
+use super::bell::{self, Before};
+use super::{FlockQueue, Interrupt, Machine, Ringing, Sign, Wake};
 use crate::clock::{Clock, SystemClock};
 use crate::process::{self, Here};
 
@@ -44,6 +45,8 @@ impl<'d> RealMachine<'d> {
 impl<'d> Machine for RealMachine<'d> {
     type Disk = &'d RealDisk;
     type Queue = FlockQueue;
+    type Sign = Sign;
+    type Ringing = Ringing;
     type Watch = Wake<'d>;
 
     fn disk(&self) -> &'d RealDisk {
@@ -87,6 +90,22 @@ impl<'d> Machine for RealMachine<'d> {
 
     fn watch(&self) -> Wake<'d> {
         Wake::new(self.disk, self.interrupt)
+    }
+
+    fn put_up(&self, ticket: &Name) -> Option<Sign> {
+        Sign::put_up(self.disk, ticket)
+    }
+
+    fn take_down(&self, ticket: &Name) {
+        bell::take_down(self.disk, ticket);
+    }
+
+    fn is_left(&self, ticket: &Name) -> bool {
+        matches!(Before::look(self.disk, ticket), Before::Left)
+    }
+
+    fn ring(&self) -> Ringing {
+        Ringing::begin(self.disk)
     }
 
     fn interrupted(&self) -> bool {

@@ -11,7 +11,6 @@ use arbiter::seq::{LeaseId, Seq};
 use arbiter::verdict::{Refusal, Verdict};
 use journal::JournalError;
 use journal::decision::records;
-use journal::disk::Disk as _;
 use journal::record::{Op, PolicyChange, Release};
 use journal::state::{State, fingerprint};
 use journal::store::Store;
@@ -109,7 +108,7 @@ impl<M: Machine> Session<M> {
     }
 
     /// Asks once; from a place in the line, if the caller has one or wants one.
-    pub(super) fn attempt(&mut self, ask: &Ask, place: Option<&Place>) -> Result<Tried, LeaseError> {
+    pub(super) fn attempt(&mut self, ask: &Ask, place: Option<&Place<M>>) -> Result<Tried, LeaseError> {
         if ask.dry_run {
             return self.decide_only(ask).map(Tried::Answered);
         }
@@ -124,7 +123,7 @@ impl<M: Machine> Session<M> {
                 return Ok(Decision::Confirm(again));
             }
             let decision = match place {
-                Some(place) => place.decide(&machine, ask, &own, &moment)?,
+                Some(place) => place.decide(&machine, ask, &own, &moment),
                 None => {
                     let (verdict, ops) = decide(&machine, ask, &own, &moment);
                     Decision::Write(ops, Answer::New(verdict))
@@ -145,9 +144,8 @@ impl<M: Machine> Session<M> {
             Ok(done) => done,
             Err(error) => return self.after_failure(ask, error, refused).map(Tried::Answered),
         };
-        for file in ended {
-            // Whoever waits for its end looks again after a while; whoever seals sweeps it.
-            let _swept_later = self.disk.remove(&file);
+        for ticket in ended {
+            self.machine.take_down(&ticket);
         }
         Ok(match done.answer {
             Answer::Again(verdict, at) => Tried::Answered(Acquired::new(verdict, Some(at)).again()),

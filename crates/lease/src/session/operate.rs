@@ -105,8 +105,11 @@ impl<M: Machine> Session<M> {
         let guard = self.enter()?;
         let clock = self.machine.clock().reading();
         let operator = Operator { owner: self.owner.clone(), clock, writing: self.writing()? };
+        // The line ends with what is repaired, whoever stood in it.
+        let ringing = self.machine.ring();
         let plan = repair::repair(&self.disk, &operator)?;
         drop(guard);
+        drop(ringing);
         Ok(plan)
     }
 

@@ -2,14 +2,15 @@
 //!
 //! Who is refused and wants to wait leaves a WAIT in place of the refusal; the number of that record is its ticket.
 //! Then it sleeps in the kernel: behind others on the file of the nearest ticket before its own, so that one ticket
-//! that ends wakes those directly behind it and nobody else; at the front on the journal and on the deaths of holders.
+//! that ends wakes those directly behind it and nobody else; at the front on the bell and on the deaths of holders.
 //! Every awakening is a reason to look again and nothing more: what is decided, is decided from the journal.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use arbiter::decide::{Question, may_pass};
-use arbiter::evidence::{Evidence, Liveness};
+use arbiter::evidence::{Evidence, Liveness, ProcessIdentity};
 use arbiter::lease::Standing;
 use arbiter::policy::Policy;
 use arbiter::queue::{self, Waiter};
@@ -18,9 +19,8 @@ use arbiter::request::Request;
 use arbiter::seq::{LeaseId, Ticket};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Dropped, Refusal, Verdict};
-use journal::JournalError;
 use journal::decision::{cancel, records};
-use journal::disk::{Dir, Disk, Durability, Name};
+use journal::disk::{Dir, Disk as _, Name};
 use journal::history;
 use journal::record::{Cancel, Op, Wait, WhyCancelled};
 use journal::state::State;
@@ -42,6 +42,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(4);
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
 /// ... and how often those at the far end do.
 const LOOK_AHEAD_MAX: Duration = Duration::from_mins(10);
+/// How long the one at the front has for what has just become free before the one behind it looks.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// How long a wait that is over waits for the mutex before it goes on without.
 const SHORTLY: Duration = Duration::from_secs(1);
 /// How long to wait for somebody who cannot be watched.
@@ -73,11 +75,13 @@ pub enum Unlisted {
 
 /// Somebody's place in the line.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Place<M: Machine> {
     /// None before the WAIT is on record, and after it was lost.
     ticket: Option<Ticket>,
-    /// What tells this wait from all others: the end of its file's name.
-    wake: String,
+    /// What tells this ticket from all others.
+    wake: u64,
+    /// Its file, once it was tried to make it.
+    sign: OnceCell<Option<M::Sign>>,
     began: Duration,
     most: Duration,
     /// How much of `most` was left when the attempt began.
@@ -89,6 +93,8 @@ pub(super) struct Place {
 pub(super) struct Turn {
     awaited: Awaited,
     most: Duration,
+    /// The process with that ticket, if it was seen alive.
+    before: Option<ProcessIdentity>,
     /// The first of the leases in the way that hold.
     lease: Option<LeaseId>,
     pid: Option<u32>,
@@ -140,40 +146,42 @@ impl<M: Machine> Session<M> {
             let timed_out = matches!(answer.verdict, Verdict::Refuse(_)) && !answer.repeated;
             return Ok(Acquired { timed_out, ..answer });
         }
-        let wake = self.machine.random().map_err(|source| LeaseError::Chance { source })?;
         let began = self.machine.uptime();
-        let mut place = Place { ticket: None, wake: format!("{wake:016x}"), began, most, left: most };
-        // Made before the first look: what happens between the look and the wait then wakes too.
-        let mut watch = self.machine.watch();
-        let answer = self.stand_in_line(policy, ask.clone(), &mut place, &mut watch, waits);
+        let (wake, sign) = (self.new_wake()?, OnceCell::new());
+        let mut place = Place { ticket: None, wake, sign, began, most, left: most };
+        let answer = self.stand_in_line(policy, ask.clone(), &mut place, waits);
         let why = match &answer {
             Ok(acquired) if acquired.timed_out => WhyCancelled::Timeout,
             _ => WhyCancelled::Cancelled,
         };
-        self.leave(&place, why);
-        // Only now: to give it back takes the kernel a while, and those behind shall not wait for it.
-        drop(watch);
+        self.leave(place, why);
         answer
+    }
+
+    fn new_wake(&self) -> Result<u64, LeaseError> {
+        self.machine.random().map_err(|source| LeaseError::Chance { source })
     }
 
     fn stand_in_line(
         &mut self,
         mut policy: impl FnMut() -> Option<Policy>,
         mut ask: Ask,
-        place: &mut Place,
-        watch: &mut M::Watch,
+        place: &mut Place<M>,
         waits: impl FnOnce(&Blocked<'_>),
     ) -> Result<Acquired, LeaseError> {
+        let mut watch = self.machine.watch();
         let mut waits = Some(waits);
         let mut last: Option<Acquired> = None;
         let mut may_act = true;
-        let mut unwatched: Option<Name> = None;
+        let mut unheard: Option<Name> = None;
         let mut is_first = true;
         loop {
             if !std::mem::take(&mut is_first) {
                 ask.policy = policy().ok_or(LeaseError::NoPolicy)?;
             }
-            let turn = if may_act || place.ticket.is_none() {
+            // Before the look: what happens between it and the wait then wakes too.
+            watch.listen();
+            let turn = if std::mem::take(&mut may_act) || place.ticket.is_none() {
                 place.left = place.most.saturating_sub(self.waited(place.began));
                 match self.attempt(&ask, Some(place))? {
                     Tried::Answered(Acquired {
@@ -184,7 +192,7 @@ impl<M: Machine> Session<M> {
                     }) if refusal.code.may_pass() => {
                         // It could not be written down. Perhaps it can be a little later.
                         last = Some(Acquired::new(Verdict::Refuse(refusal), None));
-                        Turn { awaited: Awaited::default(), most: PAUSE, lease: None, pid: None, since: None }
+                        Turn::at_the_front(PAUSE)
                     }
                     Tried::Answered(answer) => {
                         let is_new_grant = matches!(answer.verdict, Verdict::Grant(_)) && !answer.repeated;
@@ -210,13 +218,14 @@ impl<M: Machine> Session<M> {
                         {
                             return Ok(Acquired { cancelled: true, ..last.clone() });
                         }
+                        // Whoever has ended the ticket takes its file away, sooner or later.
+                        (place.wake, place.sign) = (self.new_wake()?, OnceCell::new());
                         continue;
                     }
                 }
             } else {
                 match self.look_ahead(&ask, place)? {
                     Look::Act => {
-                        watch.rest();
                         may_act = true;
                         continue;
                     }
@@ -224,11 +233,6 @@ impl<M: Machine> Session<M> {
                 }
             };
             let Some(refused) = &last else { continue };
-            // At the front the journal has to be watched from before the look that found nothing to do.
-            if turn.awaited.file.is_none() && watch.listen() {
-                may_act = false;
-                continue;
-            }
             if let (Some(waits), Verdict::Refuse(refusal)) = (waits.take(), &refused.verdict) {
                 let Turn { lease, pid, since, .. } = turn;
                 waits(&Blocked { refusal, lease, pid, since, now: self.now() });
@@ -240,21 +244,12 @@ impl<M: Machine> Session<M> {
             if left.is_zero() {
                 return Ok(Acquired { timed_out: true, ..refused.clone() });
             }
-            let woken = watch.wait(&turn.awaited, turn.most.min(left));
-            // The nearest ticket has ended, or seems so: that is worth the mutex at once. A change of the journal is
-            // looked at first, since most are nobody's concern here.
-            may_act = turn.awaited.file.is_some() && woken != Woken::Time;
-            if woken == Woken::NoFile
-                && unwatched.replace(turn.awaited.file.unwrap_or_else(no_file)) == unwatched
-            {
-                self.machine.pause(PAUSE.min(left));
-                may_act = false;
-            }
+            unheard = sleep::<M>(&mut watch, turn, place.sign.get().and_then(Option::as_ref), left, unheard);
         }
     }
 
     /// Looks without the mutex whether there is anything to do.
-    fn look_ahead(&mut self, ask: &Ask, place: &Place) -> Result<Look, LeaseError> {
+    fn look_ahead(&mut self, ask: &Ask, place: &Place<M>) -> Result<Look, LeaseError> {
         let mut store = self.reading();
         store.load()?;
         let moment = moment_of(&store, self.now())?;
@@ -274,7 +269,7 @@ impl<M: Machine> Session<M> {
     }
 
     /// Ends the wait, if it has not ended with a grant or otherwise.
-    fn leave(&mut self, place: &Place, why: WhyCancelled) {
+    fn leave(&mut self, place: Place<M>, why: WhyCancelled) {
         if let Some(ticket) = place.ticket {
             let by = self.owner.clone();
             let machine = self.machine.clone();
@@ -295,8 +290,11 @@ impl<M: Machine> Session<M> {
                 self.warnings.push(text);
             }
         }
-        // Those behind wake from it. What cannot be removed now is swept by whoever seals.
-        let _swept_later = self.disk.remove(&ticket_file(&place.wake));
+        if let Some(Some(sign)) = place.sign.into_inner() {
+            let _swept_later = self.disk.remove(&ticket_file(&name_of(place.wake)));
+            // Those behind wake from it.
+            drop(sign);
+        }
     }
 
     /// Whether the ticket ended because somebody wanted that, and not because it seemed to be dead or too slow.
@@ -335,7 +333,7 @@ impl<M: Machine> Session<M> {
             Ok(Decision::Write(vec![end], Ok(waiter.clone())))
         })?;
         if let Ok(waiter) = &done.answer {
-            let _swept_later = self.disk.remove(&ticket_file(&waiter.wake));
+            self.machine.take_down(&ticket_file(&waiter.wake));
         }
         Ok(done.answer)
     }
@@ -363,13 +361,40 @@ impl<M: Machine> Session<M> {
     }
 }
 
-/// Where the kernel is to look for the end of a ticket.
-fn ticket_file(wake: &str) -> Name {
+/// How the number that tells a ticket from all others is put on record.
+fn name_of(wake: u64) -> String {
+    format!("{wake:016x}")
+}
+
+/// The file of the ticket of which `wake` is on record.
+pub(super) fn ticket_file(wake: &str) -> Name {
     Name::new(Dir::Top, format!("{TICKET}{wake}"))
 }
 
-fn no_file() -> Name {
-    ticket_file("")
+/// Sleeps until there is a reason to look again. `unheard` is a ticket whose end could not be waited for the last time;
+/// gives back which one it is now.
+fn sleep<M: Machine>(
+    watch: &mut M::Watch,
+    turn: Turn,
+    own: Option<&M::Sign>,
+    left: Duration,
+    unheard: Option<Name>,
+) -> Option<Name> {
+    let Turn { mut awaited, most, before, .. } = turn;
+    let is_behind = awaited.ticket.is_some();
+    let unheard = unheard.filter(|unheard| awaited.ticket.as_ref() == Some(unheard));
+    if unheard.is_some() {
+        // It was looked at since, and still stands: perhaps its process is on its way out, or it never had a file.
+        awaited.ticket = None;
+        awaited.processes.extend(before);
+    }
+    let mut woken = watch.wait(&awaited, own, most.min(left));
+    if woken == Woken::Rung && is_behind {
+        // Most likely the one before takes what has become free, and its end is what to wait for.
+        awaited.bell = false;
+        woken = watch.wait(&awaited, own, HEAD_START.min(most).min(left));
+    }
+    if woken == Woken::Gone { awaited.ticket } else { unheard }
 }
 
 fn ended_by<M: Machine>(
@@ -410,15 +435,22 @@ struct Considered {
     turn: Option<Turn>,
 }
 
-impl Place {
+impl Turn {
+    fn at_the_front(most: Duration) -> Turn {
+        Turn {
+            awaited: Awaited { ticket: None, bell: true, processes: Vec::new() },
+            most,
+            before: None,
+            lease: None,
+            pid: None,
+            since: None,
+        }
+    }
+}
+
+impl<M: Machine> Place<M> {
     /// What the one in this place is told now; `None` when the place is lost.
-    fn consider<M: Machine>(
-        &self,
-        machine: &M,
-        ask: &Ask,
-        own: &Region,
-        moment: &Moment<'_>,
-    ) -> Option<Considered> {
+    fn consider(&self, machine: &M, ask: &Ask, own: &Region, moment: &Moment<'_>) -> Option<Considered> {
         let State { live, waiters, .. } = moment.state;
         if self.ticket.is_some_and(|ticket| waiters.get(ticket).is_none()) {
             return None;
@@ -452,65 +484,58 @@ impl Place {
     }
 
     /// What is written down from this place.
-    pub(super) fn decide<M: Machine>(
+    pub(super) fn decide(
         &self,
         machine: &M,
         ask: &Ask,
         own: &Region,
         moment: &Moment<'_>,
-    ) -> Result<Decision<Answer>, LeaseError> {
+    ) -> Decision<Answer> {
         let State { live, waiters, .. } = moment.state;
         let Some(considered) = self.consider(machine, ask, own, moment) else {
-            return Ok(Decision::Answer(Answer::Lost));
+            return Decision::Answer(Answer::Lost);
         };
         let Considered { verdict, evidence, fallen, is_news, turn } = considered;
         let request = self.request(ask);
         let mut ops = policy_change(ask, moment);
         let Verdict::Refuse(refusal) = &verdict else {
             ops.extend(records(&verdict, &request, evidence, live));
-            return Ok(Decision::Write(ops, Answer::New(verdict)));
+            return Decision::Write(ops, Answer::New(verdict));
         };
         let Some(turn) = turn else {
             let place = self.ticket.and_then(|ticket| waiters.get(ticket));
             ops.extend(place.map(|place| ended_by(place, WhyCancelled::Refused, &request.owner, machine)));
             ops.extend(records(&verdict, &request, evidence, live));
-            return Ok(Decision::Write(ops, Answer::New(verdict)));
+            return Decision::Write(ops, Answer::New(verdict));
         };
         let cancels: Vec<Op> = fallen.iter().map(|gone| cancel(gone, &request.owner, &evidence)).collect();
         let waits = Answer::Waits(Box::new(refusal.clone()), turn);
         if self.ticket.is_none() {
-            self.make_file(&machine.disk())?;
+            // Before the ticket is known to anybody.
+            let sign = self.sign.get_or_init(|| machine.put_up(&ticket_file(&name_of(self.wake))));
+            // A file that nobody holds must not be taken for that of one who is gone.
+            let wake = name_of(if sign.is_some() { self.wake } else { !self.wake });
             ops.extend(cancels);
             ops.push(Op::Wait(Box::new(Wait {
                 lane: refusal.lane.clone(),
                 owner: request.owner.clone(),
                 budget: self.budget(),
                 process: machine.this_process(),
-                wake: self.wake.clone(),
+                wake,
                 verdict: refusal.clone(),
                 request,
                 evidence,
             })));
-            return Ok(Decision::WriteUnsynced(ops, waits));
+            return Decision::WriteUnsynced(ops, waits);
         }
         if is_news {
             ops.extend(cancels);
             // No answer yet, so not the one to a repeated request.
             let unnamed = Request { request_id: None, ..request };
             ops.extend(records(&verdict, &unnamed, evidence, live));
-            return Ok(Decision::WriteUnsynced(ops, waits));
+            return Decision::WriteUnsynced(ops, waits);
         }
-        Ok(if cancels.is_empty() { Decision::Answer(waits) } else { Decision::WriteUnsynced(cancels, waits) })
-    }
-
-    /// The file whose end tells those behind that this wait has ended. Made before the ticket is known to anybody.
-    fn make_file<D: Disk>(&self, disk: &D) -> Result<(), JournalError> {
-        disk.publish(
-            &ticket_file(&self.wake),
-            b"somebody waits; see lease-lane waiters\n",
-            Durability::None,
-        )?;
-        Ok(())
+        if cancels.is_empty() { Decision::Answer(waits) } else { Decision::WriteUnsynced(cancels, waits) }
     }
 
     fn budget(&self) -> Option<Span> {
@@ -533,10 +558,12 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
         let is_seen = evidence.waits(first.ticket) == Liveness::Yes;
         return Turn {
             awaited: Awaited {
-                file: Some(ticket_file(&first.wake)),
-                processes: first.process.iter().filter(|_| is_seen).cloned().collect(),
+                ticket: Some(ticket_file(&first.wake)),
+                bell: place == 1,
+                processes: Vec::new(),
             },
             most,
+            before: first.process.clone().filter(|_| is_seen),
             lease: None,
             pid: first.process.as_ref().map(|process| process.pid),
             since: Some(first.since),
@@ -544,8 +571,7 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
     }
     let in_the_way = |id: LeaseId| live.get(id);
     let held = refusal.conflicts.iter().filter_map(|conflict| in_the_way(conflict.lease));
-    let mut turn =
-        Turn { awaited: Awaited::default(), most: LOOK_AGAIN, lease: None, pid: None, since: None };
+    let mut turn = Turn::at_the_front(LOOK_AGAIN);
     for lease in held {
         let alive = evidence.liveness(lease.lease);
         let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arbiter::lease::Halted;
 use journal::disk::{DiskError, RealDisk};
+use journal::watch::Watch;
 
 use super::{Kept, Stop};
-use crate::machine::{Awaited, Machine, RealMachine, Watch};
+use crate::machine::RealMachine;
 use crate::session::{Beaten, Miss, Session, Which, chain_of};
 
 /// How many times a lease beats before it would expire.
@@ -58,7 +59,7 @@ impl Keeper {
         let clock = self.kept.clock;
         let machine = RealMachine::new(&disk).with_clock(clock);
         let mut session = Session::on(machine, self.kept.owner.clone(), self.kept.patience);
-        let mut watch = machine.watch();
+        let mut watch = Watch::new(&disk);
         let ttl_ms = self.kept.ttl.as_ms();
         // The first beat is counted from the grant, which may have been waited for.
         let granted = session.lease(self.kept.lease).ok().flatten().and_then(|lease| lease.clock);
@@ -106,7 +107,7 @@ impl Keeper {
                 Ok(_) => {}
             }
             let left = Duration::from_millis(next_ms.saturating_sub(clock.up_ms()));
-            let _looked_at_in_any_case = watch.wait(&Awaited::default(), left.min(WAIT_MAX));
+            watch.wait(left.min(WAIT_MAX));
             // Others write too, and each of their records wakes us.
             std::thread::sleep(LOOK_AGAIN.min(left));
         }
