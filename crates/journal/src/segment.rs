@@ -151,6 +151,24 @@ impl Segment {
         })
     }
 
+    /// Reads on, chain and state, if what was appended since is nothing but records behind the root of this segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`]; then only reading it from its start tells what there is.
+    pub(crate) fn fold_on(&mut self, bytes: &[u8]) -> Result<(), Damage> {
+        let Segment { root, chain, state, .. } = self;
+        chain.feed(bytes, |Valid { offset, text, frame, .. }| {
+            let op = record::decode(&frame, text).map_err(|error| error.to_string());
+            let record = op.and_then(|op| match op {
+                Op::Checkpoint(_) => Err("a checkpoint is told by its segment".into()),
+                op => Ok(Record { seq: frame.seq, ts: frame.ts, nonce: frame.nonce, op }),
+            });
+            let taken = record.and_then(|record| state.apply(&record));
+            taken.map(|()| Flow::Goes).map_err(|what| impossible(*root, offset, frame.seq, what))
+        })
+    }
+
     /// Whether it has outgrown its checkpoint, so that reading it for a decision would get dear (promise C1).
     pub fn has_outgrown(&self) -> bool {
         let checkpoint = self.root_bytes as u64;
@@ -275,7 +293,7 @@ pub(crate) fn missing(root: Seq) -> Damage {
 }
 
 /// A segment is sealed when it has this many times the bytes of its checkpoint, ...
-const OUTGROWN_FACTOR: u64 = 4;
+const OUTGROWN_FACTOR: u64 = 2;
 /// ... but never with fewer bytes than this.
 pub const OUTGROWN_BYTES_MIN: u64 = 32 << 10;
 

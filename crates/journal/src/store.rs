@@ -99,6 +99,8 @@ struct Present<D: Disk> {
     expected: Head,
     file: D::File,
     name: Name,
+    /// The bytes that the state was read from; none once the chain went on without it.
+    bytes: Option<Vec<u8>>,
     poisoned: bool,
     /// Whether any record of the segment is known to be durable.
     marked: bool,
@@ -216,8 +218,40 @@ impl<D: Disk> FileStore<D> {
     }
 
     fn reload(&mut self) -> Result<(), JournalError> {
-        self.present = self.find_present()?;
+        self.present = match self.present.take() {
+            Some(known) => self.read_on(known)?,
+            None => None,
+        };
+        if self.present.is_none() {
+            self.present = self.find_present()?;
+        }
         Ok(())
+    }
+
+    /// What was loaded before and what was appended to it since, for one who looks again and again. Every byte is held
+    /// against the one that was read before. `None`: nothing is known, and all has to be read anew.
+    fn read_on(&self, known: Present<D>) -> Result<Option<Present<D>>, JournalError> {
+        let Present { mut segment, file, name, bytes: Some(known), poisoned: false, .. } = known else {
+            return Ok(None);
+        };
+        if segment.chain.has_open_tail() {
+            return Ok(None);
+        }
+        let root = segment.root;
+        let mark = mark_of(&self.disk, root)?;
+        if !self.disk.is_at(&file, &name)? {
+            return Ok(None);
+        }
+        let bytes = segment::read_bytes(&self.disk, &file, &name)?;
+        let Some(new) = bytes.strip_prefix(&*known) else { return Ok(None) };
+        if segment.fold_on(new).is_err() || segment.check_mark(mark).is_err() {
+            return Ok(None);
+        }
+        let Some(expected) = segment.chain.head() else { return Ok(None) };
+        let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
+        let marked = mark.is_some();
+        let present = Present { segment, expected, file, name, bytes: Some(bytes), poisoned, marked };
+        Ok(present.is_surely_active().then_some(present))
     }
 
     /// The active segment. The hint is tried first; the directory is the authority.
@@ -271,7 +305,8 @@ impl<D: Disk> FileStore<D> {
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
             let expected = segment.chain.head().expect("a segment that was read has a root");
-            found = Some(Present { segment, expected, file, name, poisoned, marked: mark.is_some() });
+            let (bytes, marked) = (Some(bytes), mark.is_some());
+            found = Some(Present { segment, expected, file, name, bytes, poisoned, marked });
             match successor {
                 Some(next) => root = next,
                 None => return Ok(found),
@@ -387,7 +422,7 @@ impl<D: Disk> Present<D> {
     /// Whether the record that was just written counts: it is valid, and in the journal and not in a file that a repair
     /// has moved away.
     fn read_back(&mut self, disk: &D, last: Head, nonce: u64) -> Result<bool, JournalError> {
-        self.read_on(disk)?;
+        self.follow(disk)?;
         if !self.segment.chain.has_of(last.seq, last.crc, nonce) {
             return Ok(false);
         }
@@ -395,12 +430,13 @@ impl<D: Disk> Present<D> {
             return Ok(true);
         }
         // A segment that was pruned since was sealed before, behind the record, and its successor says what it said.
-        self.read_on(disk)?;
+        self.follow(disk)?;
         Ok(self.segment.chain.is_sealed() && disk.len(&repair::aside_name(self.segment.root, 1))?.is_none())
     }
 
-    /// Reads on from where the segment ended.
-    fn read_on(&mut self, disk: &D) -> Result<(), JournalError> {
+    /// Reads the chain on from where the segment ended.
+    fn follow(&mut self, disk: &D) -> Result<(), JournalError> {
+        self.bytes = None;
         if self.segment.chain.has_open_tail() {
             let bytes = disk.read(&self.file, &self.name, 0, SEGMENT_BYTES_MAX)?;
             self.segment = Segment::read(self.segment.root, &bytes).map_err(JournalError::Damaged)?;

@@ -69,15 +69,7 @@ fn main() -> ExitCode {
 
 /// Whether the command is `run`, also when the rest of the command line cannot be understood.
 fn names_run(arguments: &[OsString]) -> bool {
-    let mut words = arguments.iter().skip(1);
-    while let Some(word) = words.next() {
-        match word.to_str() {
-            Some("--store" | "--root" | "--policy" | "--owner") => drop(words.next()),
-            Some(flag) if flag.starts_with("--") => {}
-            _ => return word == "run",
-        }
-    }
-    false
+    parse::command(arguments).is_some_and(|at| arguments[at] == "run")
 }
 
 /// Whether JSON is wanted, also when the rest of the command line cannot be understood.

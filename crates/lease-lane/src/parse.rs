@@ -19,12 +19,26 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, Error> {
     }
 }
 
+/// Where the command is named: the first word that is neither a flag nor the value of one.
+pub(crate) fn command(words: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match words.get(at)?.to_str() {
+            Some("--store" | "--root" | "--policy" | "--owner") => at += 2,
+            Some(flag) if flag.starts_with("--") => at += 1,
+            _ => return Some(at),
+        }
+    }
+}
+
 /// The commands that hooks call on every edit, as they call them: to build clap's parsers takes longer than everything else
-/// that these do. `None` for whatever is unusual or wrong (help, `--wait`, flags before the command, `--`, a value that begins
+/// that these do. `None` for whatever is unusual or wrong (help, `--wait`, `--`, a value that begins
 /// with a dash, a flag twice): that is clap's to read, and to explain.
 fn hot(words: &[OsString]) -> Option<Cli> {
-    let (command, words) = (words.get(1)?, words.get(2..)?);
+    let at = command(words)?;
+    let (before, command, words) = (&words[1..at], &words[at], &words[at + 1..]);
     let mut global = Global::default();
+    read(before, &mut global, |_, _| None)?;
     let command = match command.to_str()? {
         "acquire" => Command::Acquire(Box::new(acquire(words, &mut global)?)),
         "release" => Command::Release(held(words, &mut global, |_, _| None)?),
@@ -216,6 +230,10 @@ mod tests {
         ["lease-lane", command].iter().chain(rest).map(OsString::from).collect()
     }
 
+    fn behind(before: &[&str], command: &str, rest: &[&str]) -> Vec<OsString> {
+        ["lease-lane"].iter().chain(before).chain(&[command]).chain(rest).map(OsString::from).collect()
+    }
+
     fn both_say_the_same(words: &[OsString]) {
         let Some(hot) = hot(words) else { return };
         let whole = Cli::try_parse_from(words).map_err(|error| error.to_string());
@@ -235,6 +253,9 @@ mod tests {
             let words = words(rest[0], &rest[1..]);
             assert!(hot(&words).is_some(), "{rest:?}");
             both_say_the_same(&words);
+            let words = behind(&["--json", "--owner", "ann", "--store=s"], rest[0], &rest[1..]);
+            assert_eq!(hot(&words).is_some(), words.iter().filter(|word| *word == "--json").count() == 1);
+            both_say_the_same(&words);
         }
     }
 
@@ -243,6 +264,11 @@ mod tests {
         for command in COMMANDS {
             both_say_the_same(&words(command, &[]));
             for one in WORDS {
+                both_say_the_same(&behind(&[one], command, &["api"]));
+                for two in WORDS {
+                    both_say_the_same(&behind(&[one, two], command, &["api"]));
+                    both_say_the_same(&behind(&[one], command, &["api", two]));
+                }
                 both_say_the_same(&words(command, &[one]));
                 for two in WORDS {
                     both_say_the_same(&words(command, &[one, two]));
