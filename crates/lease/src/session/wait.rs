@@ -24,7 +24,7 @@ use journal::disk::{Dir, Disk as _, Name};
 use journal::history;
 use journal::record::{Cancel, Op, Wait, WhyCancelled};
 use journal::state::State;
-use journal::store::{FileStore, Store};
+use journal::store::Store;
 
 use super::acquire::{Acquired, Answer, Ask, Tried, answer_again, judge, policy_change};
 use super::read::WaiterView;
@@ -175,8 +175,6 @@ impl<M: Machine> Session<M> {
         let mut may_act = true;
         let mut unheard: Option<Name> = None;
         let mut is_first = true;
-        // Kept from look to look: only what is new has to be read.
-        let mut looking = self.reading();
         loop {
             if !std::mem::take(&mut is_first) {
                 ask.policy = policy().ok_or(LeaseError::NoPolicy)?;
@@ -226,7 +224,7 @@ impl<M: Machine> Session<M> {
                     }
                 }
             } else {
-                match self.look_ahead(&mut looking, &ask, place)? {
+                match self.look_ahead(&ask, place)? {
                     Look::Act => {
                         may_act = true;
                         continue;
@@ -250,15 +248,11 @@ impl<M: Machine> Session<M> {
         }
     }
 
-    /// Looks without the mutex whether there is anything to do.
-    fn look_ahead(
-        &self,
-        store: &mut FileStore<M::Disk>,
-        ask: &Ask,
-        place: &Place<M>,
-    ) -> Result<Look, LeaseError> {
-        store.load()?;
-        let moment = moment_of(store, self.now())?;
+    /// Looks without the mutex whether there is anything to do. By the store that writes: what the look has read, the
+    /// attempt that follows need not read again while others wait for the mutex.
+    fn look_ahead(&mut self, ask: &Ask, place: &Place<M>) -> Result<Look, LeaseError> {
+        self.store.load()?;
+        let moment = moment_of(&self.store, self.now())?;
         if answer_again(ask, moment.state)?.is_some() {
             return Ok(Look::Act);
         }
