@@ -50,7 +50,7 @@ impl Case {
 /// assert_eq!(fold_case("Straße-É"), "straße-é");
 /// ```
 pub fn fold_case(text: &str) -> String {
-    text.chars().map(fold_char).collect()
+    if text.is_ascii() { text.to_ascii_lowercase() } else { text.chars().map(fold_char).collect() }
 }
 
 /// Folds one character; folding twice changes nothing more.
@@ -106,6 +106,14 @@ mod tests {
                 assert_eq!(fold_char(letter), rule(letter), "{letter:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_is_folded_as_its_characters_are() {
+        for letter in '\0'..=char::MAX {
+            assert_eq!(fold_case(letter.encode_utf8(&mut [0; 4])), String::from(fold_char(letter)));
+        }
+        assert_eq!((fold_case("Src/É.rs"), fold_case("Src/E.rs")), ("src/é.rs".into(), "src/e.rs".into()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One concrete path inside the project.
 
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -49,7 +49,8 @@ impl ProjectPath {
         if let Some(fault) = too_long(text) {
             return Err(fault.of(text));
         }
-        let text: String = text.nfc().collect();
+        let text: Cow<'_, str> =
+            if text.is_ascii() { text.into() } else { text.nfc().collect::<String>().into() };
         if let Some(fault) = too_long(&text) {
             return Err(fault.of(&text));
         }

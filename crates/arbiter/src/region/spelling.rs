@@ -14,8 +14,9 @@ pub(super) struct Spelling {
 
 impl Spelling {
     pub(super) fn new(exact: String) -> Self {
-        let folded = fold_case(&exact);
-        let fold = (folded != exact).then(|| folded.into_boxed_str());
+        let is_folded = exact.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
+        let folded = (!is_folded).then(|| fold_case(&exact));
+        let fold = folded.filter(|folded| *folded != exact).map(String::into_boxed_str);
         Self { exact: exact.into_boxed_str(), fold }
     }
 
@@ -23,6 +24,23 @@ impl Spelling {
         match (case, &self.fold) {
             (Case::Fold, Some(fold)) => fold,
             _ => &self.exact,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_any_text() {
+        for text in ["", "src/a.rs", "Src/A.RS", "é", "É", "a\u{130}b", "zZ"] {
+            let spelling = Spelling::new(text.into());
+            assert_eq!(
+                (spelling.get(Case::Exact), spelling.get(Case::Fold)),
+                (text, &*fold_case(text)),
+                "{text}"
+            );
         }
     }
 }
