@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use arbiter::decide::{Question, arbitrate};
-use arbiter::evidence::{ClockReading, Evidence, Liveness, ProcessIdentity, TicketObservation};
+use arbiter::evidence::{ClockReading, Evidence, Liveness, Observation, ProcessIdentity, TicketObservation};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
@@ -261,6 +261,22 @@ fn a_grant_says_past_whom_it_went() {
     let again: Verdict =
         serde_json::from_str(&serde_json::to_string(&Verdict::Grant(grant.clone())).unwrap()).unwrap();
     assert_eq!(again, Verdict::Grant(grant));
+}
+
+#[test]
+fn nobody_is_slow_who_waits_for_a_lease_past_its_time_whose_holder_may_live() {
+    let mut late = lease(1, "bob", (&["b"], &[]));
+    (late.ttl, late.processes) = (Span::from_ms(500), vec![process()]);
+    let mut world = world(vec![late], vec![waiter(5, "ann", (&["a", "b"], &[]))]);
+    world.saw(5, Liveness::Yes);
+    let dan = request("dan", "d", (&["a"], &[]));
+    assert_eq!(world.refusal(&dan).behind.unwrap().free, Some(ticket(5)), "as far as anybody has looked");
+    let look = queue::unseen(world.question(&dan), &world.decide(&dan));
+    assert_eq!((look.leases, look.tickets), (vec![LeaseId::new(1).unwrap()], vec![]));
+    let id = LeaseId::new(1).unwrap();
+    world.evidence.observed = vec![Observation { lease: id, alive: Liveness::Yes, processes: Vec::new() }];
+    assert_eq!(world.refusal(&dan).behind.unwrap().free, None);
+    assert!(queue::unseen(world.question(&dan), &world.decide(&dan)).is_empty());
 }
 
 #[test]
