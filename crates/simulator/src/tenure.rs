@@ -62,6 +62,11 @@ impl Tenure {
         self.former.contains(owner)
     }
 
+    /// Whether this one may have got it back since `fence` was the highest.
+    pub fn came_back_to(&self, owner: &OwnerName, fence: u64) -> bool {
+        (self.owner == *owner && self.fence > fence) || self.heirs.iter().any(|heir| heir.to == *owner)
+    }
+
     /// What the owner of that name, who names this fence or none, has to expect.
     pub fn title(&self, owner: &OwnerName, fence: Option<u64>) -> Title {
         if fence.is_some_and(|fence| fence < self.fence) || !self.may_be_of(owner) {

@@ -379,8 +379,9 @@ impl Truth {
             || grant.leaving.iter().any(|leaving| leaving != owner);
         let is_the_same = grant.tenure.is_settled() && grant.tenure.fence() == fence;
         let is_wrong = match miss {
-            Miss::NotYours(_) | Miss::Fenced(_) => is_the_same,
-            Miss::NotHeld | Miss::Expired(_) => !may_have_ended,
+            Miss::NotYours(lease) | Miss::Fenced(lease) if lease.lease == id => is_the_same,
+            // Where it is not named, another one has its lane by now.
+            Miss::NotYours(_) | Miss::Fenced(_) | Miss::NotHeld | Miss::Expired(_) => !may_have_ended,
         };
         if is_wrong {
             return Err(format!("S2: {owner}, who has lease {id}, was told {miss:?}"));
@@ -463,7 +464,7 @@ impl Truth {
     ) -> Result<(), Broken> {
         let (now, highest) = (self::moment(world), self.highest_wall_ms);
         let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
-        if title == Title::Lost {
+        if title == Title::Lost && !grant.tenure.came_back_to(from, fence) {
             return Err(format!("lease {id} was taken over from {from}, whose it was not any more"));
         }
         let given = adopted.lease.fence.get();
