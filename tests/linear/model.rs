@@ -15,7 +15,7 @@ use arbiter::name::{LaneKey, LaneName, OwnerName};
 use arbiter::policy::Policy;
 use arbiter::region::{ProjectPath, Region};
 use arbiter::request::Request;
-use arbiter::seq::{Fence, LeaseId};
+use arbiter::seq::{LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::Verdict;
 use serde_json::{Value, json};
@@ -179,27 +179,14 @@ impl World {
                 let alive = self.alive(grant.bound);
                 observed.push(Observation { lease, alive, processes: Vec::new() });
             }
+            let (lane, owner) = (grant.lane.clone(), grant.owner.clone());
+            let granted = Seq::new(id).expect("numbers begin at 1");
             let lives = Lease {
-                lease,
-                fence: Fence::new(id).expect("numbers begin at 1"),
-                lane: grant.lane.clone(),
-                owner: grant.owner.clone(),
                 tree: grant.tree.clone(),
                 read: grant.read.clone(),
-                acquired_at: grant.since,
                 heartbeat_at: *beat,
-                clock: None,
-                ttl: TTL,
                 processes: grant.bound.map(process).into_iter().collect(),
-                parent: None,
-                exclusive: false,
-                worktree: None,
-                halted: None,
-                phase: None,
-                run_id: None,
-                why: None,
-                labels: BTreeMap::new(),
-                request_id: None,
+                ..Lease::bare(granted, lane, owner, grant.since, TTL)
             };
             set.insert(lives).expect("no two live leases share a lane");
         }

@@ -9,7 +9,7 @@ use arbiter::evidence::Evidence;
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::policy::Policy;
 use arbiter::queue::NOBODY;
-use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 use arbiter::verdict::Verdict;
 use journal::disk::RealDisk;
@@ -78,27 +78,12 @@ fn live_set(leases: u32) -> Answer<LiveSet> {
     for n in 1..=leases {
         let request = request(&format!("branch-{n}"), &format!("src/part-{n}/**"))?;
         let seq = Seq::new(n.into()).ok_or("numbers begin with 1")?;
+        let lane = request.lane_name();
+        let ttl = Policy::default().ttl_of(&lane);
         let lease = Lease {
-            lease: LeaseId::from(seq),
-            fence: Fence::from(seq),
-            lane: request.lane_name(),
-            owner: request.owner,
             tree: request.tree,
-            read: request.read,
-            acquired_at: now,
-            heartbeat_at: now,
             clock: Some(SystemClock.reading()),
-            ttl: Policy::default().ttl_of(&request.lane.ok_or("it has a name")?),
-            processes: Vec::new(),
-            parent: None,
-            exclusive: false,
-            worktree: None,
-            halted: None,
-            phase: None,
-            run_id: None,
-            why: None,
-            labels: request.labels,
-            request_id: None,
+            ..Lease::bare(seq, lane, request.owner, now, ttl)
         };
         live.insert(lease).map_err(|lease| format!("{lease} cannot live"))?;
     }

@@ -16,7 +16,7 @@ use crate::phase::Phase;
 use crate::policy::{ForeignHost, Policy};
 use crate::region::Region;
 use crate::request::{Labels, Note, RequestId, RunId};
-use crate::seq::{Fence, LeaseId};
+use crate::seq::{Fence, LeaseId, Seq};
 use crate::time::{Span, Timestamp};
 use crate::worktree::{WorktreeName, are_apart};
 
@@ -122,6 +122,46 @@ impl Standing {
 }
 
 impl Lease {
+    /// One that claims nothing yet, under its first fence, last heard of when it was granted: the rest is the caller's to say.
+    ///
+    /// ```
+    /// use arbiter::lease::Lease;
+    /// use arbiter::name::{LaneName, OwnerName};
+    /// use arbiter::region::Region;
+    /// use arbiter::seq::Seq;
+    /// use arbiter::time::{Span, Timestamp};
+    ///
+    /// let (lane, owner) = (LaneName::new("api")?, OwnerName::new("ann")?);
+    /// let bare = Lease::bare(Seq::FIRST, lane, owner, Timestamp::from_unix_ms(0), Span::from_s(60));
+    /// let lease = Lease { tree: Region::every_path(), ..bare };
+    /// assert_eq!(lease.expires_at(), Timestamp::from_unix_ms(60_000));
+    /// # Ok::<(), arbiter::text::TextError>(())
+    /// ```
+    pub fn bare(granted: Seq, lane: LaneName, owner: OwnerName, at: Timestamp, ttl: Span) -> Lease {
+        Lease {
+            lease: LeaseId::from(granted),
+            fence: Fence::from(granted),
+            lane,
+            owner,
+            tree: Region::default(),
+            read: Region::default(),
+            acquired_at: at,
+            heartbeat_at: at,
+            clock: None,
+            ttl,
+            processes: Vec::new(),
+            parent: None,
+            exclusive: false,
+            worktree: None,
+            halted: None,
+            phase: None,
+            run_id: None,
+            why: None,
+            labels: Labels::new(),
+            request_id: None,
+        }
+    }
+
     /// When the lease expires if nobody beats again. Its wall-clock time is for people;
     /// [`Lease::standing`] uses the boot-time clock where it can.
     pub fn expires_at(&self) -> Timestamp {

@@ -8,8 +8,8 @@ use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::{LanePolicy, Policy};
 use arbiter::queue::NOBODY;
 use arbiter::region::{Case, Entry, Region};
-use arbiter::request::{Labels, Request};
-use arbiter::seq::{Fence, LeaseId};
+use arbiter::request::Request;
+use arbiter::seq::{LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Mode, Refusal, RefusalCode, Verdict};
 use proptest::prelude::*;
@@ -37,28 +37,9 @@ fn request(lane: Option<&str>, tree: &[&str], read: &[&str]) -> Request {
 }
 
 fn lease(id: u64, lane: &str, tree: &[&str], read: &[&str]) -> Lease {
-    Lease {
-        lease: LeaseId::new(id).unwrap(),
-        fence: Fence::new(id).unwrap(),
-        lane: LaneName::new(lane).unwrap(),
-        owner: OwnerName::new("holder").unwrap(),
-        tree: region(tree),
-        read: region(read),
-        acquired_at: at(0),
-        heartbeat_at: at(0),
-        clock: Some(clock(0)),
-        ttl: Span::from_s(100),
-        processes: Vec::new(),
-        parent: None,
-        exclusive: false,
-        worktree: None,
-        halted: None,
-        phase: None,
-        run_id: None,
-        why: None,
-        labels: Labels::new(),
-        request_id: None,
-    }
+    let (lane, owner) = (LaneName::new(lane).unwrap(), OwnerName::new("holder").unwrap());
+    let bare = Lease::bare(Seq::new(id).unwrap(), lane, owner, at(0), Span::from_s(100));
+    Lease { tree: region(tree), read: region(read), clock: Some(clock(0)), ..bare }
 }
 
 fn bound(mut lease: Lease) -> Lease {

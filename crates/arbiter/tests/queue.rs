@@ -10,8 +10,8 @@ use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
 use arbiter::queue::{self, Fallen, Link, SeenFree, WaitQueue, Waiter};
 use arbiter::region::Region;
-use arbiter::request::{Labels, Request};
-use arbiter::seq::{Fence, LeaseId, Ticket};
+use arbiter::request::Request;
+use arbiter::seq::{LeaseId, Seq, Ticket};
 use arbiter::time::{Span, Timestamp};
 use arbiter::verdict::{Grant, Refusal, RefusalCode, Verdict};
 use proptest::prelude::*;
@@ -61,28 +61,10 @@ fn waiter(n: u64, owner: &str, wants: Wants<'_>) -> Waiter {
 }
 
 fn lease(id: u64, owner: &str, (tree, read): Wants<'_>) -> Lease {
-    Lease {
-        lease: LeaseId::new(id).unwrap(),
-        fence: Fence::new(id).unwrap(),
-        lane: LaneName::new(format!("lane-{id}")).unwrap(),
-        owner: OwnerName::new(owner).unwrap(),
-        tree: Region::parse(tree).unwrap(),
-        read: Region::parse(read).unwrap(),
-        acquired_at: at(0),
-        heartbeat_at: at(0),
-        clock: Some(clock(0)),
-        ttl: Span::from_s(1000),
-        processes: Vec::new(),
-        parent: None,
-        exclusive: false,
-        worktree: None,
-        phase: None,
-        halted: None,
-        run_id: None,
-        why: None,
-        labels: Labels::new(),
-        request_id: None,
-    }
+    let (lane, owner) = (LaneName::new(format!("lane-{id}")).unwrap(), OwnerName::new(owner).unwrap());
+    let (tree, read) = (Region::parse(tree).unwrap(), Region::parse(read).unwrap());
+    let bare = Lease::bare(Seq::new(id).unwrap(), lane, owner, at(0), Span::from_s(1000));
+    Lease { tree, read, clock: Some(clock(0)), ..bare }
 }
 
 /// A world one second after everything in it began.

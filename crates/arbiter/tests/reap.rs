@@ -9,8 +9,7 @@ use arbiter::phase::{Phase, PhaseName};
 use arbiter::policy::{ForeignHost, Policy};
 use arbiter::reap::{Fate, Kept, LOOKS_APART, Look, Tier, reap};
 use arbiter::region::Region;
-use arbiter::request::Labels;
-use arbiter::seq::{Fence, LeaseId};
+use arbiter::seq::{LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
 
 /// Late enough for a phase of more than a day.
@@ -150,35 +149,22 @@ impl Case {
             deferred_at: None,
         };
         let beat_at = NOW_MS - self.age.as_ms();
+        let (lane, owner) = (LaneName::new("l").unwrap(), OwnerName::new("holder").unwrap());
         Lease {
-            lease: LeaseId::FIRST,
-            fence: Fence::FIRST,
-            lane: LaneName::new("l").unwrap(),
-            owner: OwnerName::new("holder").unwrap(),
             tree: Region::parse(["a"]).unwrap(),
-            read: Region::default(),
-            acquired_at: wall(0),
             heartbeat_at: wall(beat_at),
             clock: Some(clock(beat_at)),
-            ttl: TTL,
             processes: match self.seen {
                 Seen::Unbound => Vec::new(),
                 _ => vec![process(7), process(8)],
             },
-            parent: None,
-            exclusive: false,
-            worktree: None,
-            halted: None,
             phase: match self.phase {
                 In::None => None,
                 In::Within(age_s, budget, _) | In::Past(age_s, budget, _) => {
                     Some(Box::new(phase(age_s, budget)))
                 }
             },
-            run_id: None,
-            why: None,
-            labels: Labels::new(),
-            request_id: None,
+            ..Lease::bare(Seq::FIRST, lane, owner, wall(0), TTL)
         }
     }
 

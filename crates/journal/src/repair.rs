@@ -517,26 +517,11 @@ fn hold_on_everything(root: Seq, state: &State, operator: &Operator, now: Timest
     while !state.live.has_lane_for(&lane, None) {
         lane = LaneName::new(format!("{}+", lane.as_str())).expect("still a short name");
     }
+    let owner = OwnerName::new(REPAIR_OWNER).expect("a short name");
     Lease {
-        lease: LeaseId::from(root),
-        fence: Fence::from(root),
-        lane,
-        owner: OwnerName::new(REPAIR_OWNER).expect("a short name"),
         tree: Region::everything(),
-        read: Region::default(),
-        acquired_at: now,
-        heartbeat_at: now,
         clock: Some(operator.clock.clone()),
-        ttl: Span::MAX,
-        processes: Vec::new(),
-        parent: None,
-        exclusive: false,
-        worktree: None,
-        halted: None,
-        phase: None,
-        run_id: None,
         why: Note::new("stands in for records that were lost").ok(),
-        labels: arbiter::request::Labels::new(),
-        request_id: None,
+        ..Lease::bare(root, lane, owner, now, Span::MAX)
     }
 }
