@@ -174,6 +174,13 @@ pub(crate) fn claims_of(request: &Request, live: &LiveSet, policy: &Policy) -> V
     claim_of(request, live, policy).into_iter().collect()
 }
 
+/// Every claim that deciding the request may come to, however it is decided: those that are asked for, and those of the
+/// policy's lanes, which a refusal says to be free or not.
+pub(crate) fn claims_at_most(request: &Request, policy: &Policy) -> (Vec<Claim>, Vec<Claim>) {
+    let others = policy.lanes.keys().filter_map(|lane| policys_claim(lane, request, policy));
+    (claims_of(request, &LiveSet::default(), policy), others.collect())
+}
+
 /// What the request would hold; `Err` with the lane when its region is the policy's to say and it does not.
 fn claim_of(request: &Request, live: &LiveSet, policy: &Policy) -> Result<Claim, LaneName> {
     let lane = lane_of(request, live, policy);

@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod decide;
 pub mod evidence;
+pub mod interest;
 pub mod lease;
 pub mod name;
 pub mod phase;

@@ -75,6 +75,13 @@ impl LaneName {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneKey(String);
 
+impl LaneKey {
+    /// Its letters.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl OwnerName {
     /// Accepts a name.
     ///

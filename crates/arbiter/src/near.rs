@@ -108,13 +108,18 @@ impl Near {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Head,
     Resource,
 }
 
+/// Whether entries with these heads can share a path.
+pub(crate) fn heads_meet(one: &str, other: &str) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
 /// Under which names a lease is kept.
-fn names(lease: &Lease) -> impl Iterator<Item = (Kind, &str)> {
+pub(crate) fn names(lease: &Lease) -> impl Iterator<Item = (Kind, &str)> {
     lease.tree.entries().iter().chain(lease.read.entries()).flat_map(|entry| {
         let heads = entry.heads().map(|head| (Kind::Head, head));
         heads.chain(entry.resource_name().map(|name| (Kind::Resource, name)))

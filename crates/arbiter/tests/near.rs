@@ -3,6 +3,7 @@
 
 use arbiter::decide::{Question, arbitrate, contenders};
 use arbiter::evidence::{ClockReading, Evidence};
+use arbiter::interest::{Interest, WORD_BYTES_MAX, words_of};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::policy::Policy;
@@ -58,8 +59,24 @@ fn region(most: usize) -> impl Strategy<Value = Region> {
 }
 
 fn lane() -> impl Strategy<Value = LaneName> {
-    prop::sample::select(vec!["l0", "L0", "alone", "Alone", "one", "two", "x1", "x2", "x3", "x4", "x5", "x6"])
-        .prop_map(|name| LaneName::new(name).unwrap())
+    prop::sample::select(vec![
+        "l0",
+        "L0",
+        "alone",
+        "Alone",
+        "one",
+        "two",
+        "x1",
+        "x2",
+        "x3",
+        "x4",
+        "x5",
+        "x6",
+        "pool://gpu",
+        "pool://gpu",
+        "pool://gpu#2",
+    ])
+    .prop_map(|name| LaneName::new(name).unwrap())
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -164,6 +181,87 @@ proptest! {
                 prop_assert_eq!(named, expected);
             }
         }
+    }
+}
+
+/// A policy whose lanes have regions, some of them to be picked from.
+fn policy_of_regions() -> impl Strategy<Value = Policy> {
+    (policy(), prop::collection::vec((lane(), region(2), any::<bool>()), 0..3)).prop_map(
+        |(mut policy, lanes)| {
+            for (lane, tree, is_in_ladder) in lanes {
+                let spelt = policy.lanes.keys().find(|name| name.same_as(&lane)).cloned().unwrap_or(lane);
+                policy.lanes.entry(spelt.clone()).or_default().tree = tree;
+                if is_in_ladder && !policy.ladder.contains(&spelt) {
+                    policy.ladder.push(spelt);
+                }
+            }
+            policy
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_of_interest_decides_as_all_would(
+        leases in prop::collection::vec((lane(), region(3), region(2), prop::bool::weighted(0.05), any::<bool>()), 0..10),
+        (asked_lane, tree, read) in (prop::option::of(lane()), region(3), region(2)),
+        policy in policy_of_regions(),
+        (force, past) in (any::<bool>(), any::<bool>()),
+    ) {
+        let mut live = LiveSet::default();
+        for (id, (lane, tree, read, exclusive, is_short)) in (1..).zip(leases) {
+            let mut lease = lease(id, &lane, tree, read, exclusive);
+            if !is_short {
+                lease.ttl = arbiter::time::Span::from_s(100_000);
+            }
+            let _lane_is_taken = live.insert(lease);
+        }
+        let mut request: Request = serde_json::from_value(json!({"owner": "asker", "force": force})).unwrap();
+        (request.lane, request.tree, request.read) = (asked_lane, tree, read);
+        prop_assume!(request.clone().check().and_then(|request| request.check_under(&policy)).is_ok());
+        let Some(interest) = Interest::of(&request, &policy) else { return Ok(()) };
+
+        let concerns = |lease: &&Lease| words_of(lease).iter().any(|(kind, text)| interest.may_concern(*kind, text));
+        let mut some = LiveSet::default();
+        for lease in live.iter().filter(concerns) {
+            some.insert(lease.clone()).unwrap();
+        }
+        if interest.is_in_anybody() && some.is_empty() {
+            some = live.clone();
+        }
+        prop_assert_eq!(contenders(&request, &some, &policy), contenders(&request, &live, &policy));
+        let evidence = Evidence::at(ClockReading { boot: "b".into(), up_ms: 0 });
+        let now = if past { "2026-11-21T08:00:01.000Z" } else { "2026-11-21T07:00:01.000Z" };
+        let now = Timestamp::parse(now).unwrap();
+        let decided = |live| {
+            arbitrate(Question { request: &request, live, waiters: &NOBODY, policy: &policy, evidence: &evidence, now })
+        };
+        prop_assert_eq!(decided(&some), decided(&live));
+    }
+}
+
+/// Words are cut, so those of two leases may become one; whoever looks for one of them then finds both.
+#[test]
+fn what_is_cut_is_found_all_the_same() {
+    let long = |end: &str| format!("{}{end}", "é".repeat(WORD_BYTES_MAX));
+    let policy = Policy::default();
+    for (asked, held) in [
+        (format!("{}/**", long("a")), format!("{}/b", long("a"))),
+        (format!("{}*", long("")), format!("{}/b", long("a"))),
+        (format!("lock://{}", long("a")), format!("lock://{}", long("A"))),
+    ] {
+        let held = Region::parse([held]).unwrap();
+        let held = lease(1, &LaneName::new("held").unwrap(), held, Region::default(), false);
+        let mut request: Request = serde_json::from_value(json!({"owner": "asker", "lane": "x"})).unwrap();
+        request.tree = Region::parse([asked]).unwrap();
+        let interest = Interest::of(&request, &policy).unwrap();
+        let words = words_of(&held);
+        assert!(words.iter().all(|(_, text)| text.len() <= WORD_BYTES_MAX), "{words:?}");
+        assert!(words.iter().any(|(kind, text)| interest.may_concern(*kind, text)), "{words:?}");
+        let lane = Interest::in_lane(&LaneName::new("HELD").unwrap());
+        assert!(words.iter().any(|(kind, text)| lane.may_concern(*kind, text)), "{words:?}");
     }
 }
 
