@@ -8,15 +8,15 @@
 //! [`LiveSet::update`]: crate::lease::LiveSet::update
 
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem::take;
 
 use crate::decide::{Claim, claims_at_most};
 use crate::lease::Lease;
 use crate::name::LaneName;
-use crate::near::{self, heads_meet};
+use crate::near;
 use crate::policy::Policy;
-use crate::region::Entry;
+use crate::region::{Entry, ProjectPath};
 use crate::request::Request;
 use crate::seq::LeaseId;
 
@@ -53,8 +53,8 @@ impl Kind {
     }
 }
 
-/// All there is to know of a lease in order to tell whether it can concern a request.
-pub fn words_of(lease: &Lease) -> BTreeSet<(Kind, String)> {
+/// The words of a lease: all there is to know of it in order to tell whether it can concern a request.
+pub fn words_of(lease: &Lease) -> BTreeSet<(Kind, Vec<u8>)> {
     let lane = lease.lane.key();
     let alone = lease.exclusive.then_some((Kind::Alone, ""));
     let named = near::names(lease).map(|(kind, name)| match kind {
@@ -69,25 +69,25 @@ pub fn words_of(lease: &Lease) -> BTreeSet<(Kind, String)> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     lease: Option<LeaseId>,
-    lanes: BTreeSet<String>,
-    heads: Vec<String>,
-    resources: BTreeSet<String>,
+    lanes: BTreeSet<Vec<u8>>,
+    heads: Vec<Vec<u8>>,
+    resources: BTreeSet<Vec<u8>>,
     every_resource: bool,
     anybody: bool,
+    line: bool,
 }
 
 impl Interest {
     /// Of a request under a policy. `None` when it may look at any lease: it would live alone or wait, is beneath another
     /// lease, or is named after what others hold.
     ///
-    /// Whoever stands in a line looks at more than this as well.
     pub fn of(request: &Request, policy: &Policy) -> Option<Interest> {
         let first = request.tree.entries().iter().chain(request.read.entries()).next();
         let is_numbered = request.lane.is_none() && first.is_some_and(|entry| entry.pool_name().is_some());
         if request.parent.is_some() || request.waits || request.ticket.is_some() || is_numbered {
             return None;
         }
-        let mut interest = Interest::default();
+        let mut interest = Interest { line: true, ..Interest::default() };
         let (asked, others) = claims_at_most(request, policy);
         if asked.iter().any(|claim| claim.exclusive) {
             return None;
@@ -99,14 +99,34 @@ impl Interest {
         Some(interest)
     }
 
-    /// Of the holder of this lease.
-    pub fn in_lease(lease: LeaseId) -> Interest {
-        Interest { lease: Some(lease), ..Interest::default() }
+    /// And in this lease.
+    #[must_use]
+    pub fn in_lease(self, lease: LeaseId) -> Interest {
+        Interest { lease: Some(lease), ..self }
     }
 
-    /// Of whoever holds this lane.
-    pub fn in_lane(lane: &LaneName) -> Interest {
-        Interest { lanes: BTreeSet::from([cut(lane.key().as_str()).into()]), ..Interest::default() }
+    /// And in whoever holds this lane.
+    #[must_use]
+    pub fn in_lane(mut self, lane: &LaneName) -> Interest {
+        self.lanes.insert(cut(lane.key().as_str()).into());
+        self
+    }
+
+    /// And in whoever claims this path.
+    #[must_use]
+    pub fn in_path(mut self, path: &ProjectPath) -> Interest {
+        self.heads.push(cut(path.head()).into());
+        self
+    }
+
+    /// And in whoever claims this resource.
+    #[must_use]
+    pub fn in_resource(mut self, resource: &Entry) -> Interest {
+        let every = Entry::every_lock();
+        let names = [resource.resource_name(), every.resource_name()].into_iter().flatten();
+        self.resources.extend(names.map(|name| cut(name).into()));
+        self.every_resource |= resource.is_every_lock();
+        self
     }
 
     fn add(&mut self, claim: &Claim) {
@@ -115,22 +135,18 @@ impl Interest {
         self.lanes.insert(cut(claim.lane.key().as_str()).into());
         for entry in claim.tree.entries().iter().chain(claim.read.entries()) {
             self.heads.extend(entry.heads().map(|head| cut(head).into()));
-            if let Some(name) = entry.resource_name() {
-                self.every_resource |= entry.is_every_lock();
-                let every = Entry::every_lock();
-                self.resources.extend(
-                    [Some(name), every.resource_name()].into_iter().flatten().map(|name| cut(name).into()),
-                );
+            if entry.is_resource() {
+                *self = take(self).in_resource(entry);
             }
         }
     }
 
     /// Whether a lease of which this is said can matter.
-    pub fn may_concern(&self, kind: Kind, text: &str) -> bool {
+    pub fn may_concern(&self, kind: Kind, text: &[u8]) -> bool {
         match kind {
             Kind::Alone => true,
             Kind::Lane => self.lanes.contains(text),
-            Kind::Head => self.heads.iter().any(|head| heads_meet(head, text)),
+            Kind::Head => self.heads.iter().any(|head| head.starts_with(text) || text.starts_with(head)),
             Kind::Resource => self.every_resource || self.resources.contains(text),
         }
     }
@@ -140,12 +156,18 @@ impl Interest {
         self.lease == Some(lease)
     }
 
+    /// Whether it goes to whoever waits: and who waits looks at every lease.
+    pub fn is_in_the_line(&self) -> bool {
+        self.line
+    }
+
     /// Whether it also matters that anybody lives at all, whoever it is.
     pub fn is_in_anybody(&self) -> bool {
         self.anybody
     }
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(WORD_BYTES_MAX)]
+fn cut(text: &str) -> &[u8] {
+    let text = text.as_bytes();
+    &text[..text.len().min(WORD_BYTES_MAX)]
 }

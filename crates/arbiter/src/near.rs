@@ -113,11 +113,6 @@ pub(crate) enum Kind {
     Resource,
 }
 
-/// Whether entries with these heads can share a path.
-pub(crate) fn heads_meet(one: &str, other: &str) -> bool {
-    one.starts_with(other) || other.starts_with(one)
-}
-
 /// Under which names a lease is kept.
 pub(crate) fn names(lease: &Lease) -> impl Iterator<Item = (Kind, &str)> {
     lease.tree.entries().iter().chain(lease.read.entries()).flat_map(|entry| {

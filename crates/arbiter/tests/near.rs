@@ -8,7 +8,7 @@ use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
 use arbiter::policy::Policy;
 use arbiter::queue::NOBODY;
-use arbiter::region::{Case, Entry, Region};
+use arbiter::region::{Case, Entry, ProjectPath, Region};
 use arbiter::request::Request;
 use arbiter::seq::LeaseId;
 use arbiter::time::Timestamp;
@@ -201,7 +201,7 @@ fn policy_of_regions() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_of_interest_decides_as_all_would(
@@ -242,6 +242,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_claims_a_path_or_a_resource_is_of_interest_to_it(
+        names in prop::collection::vec(prop::sample::select(vec!["a", "A", "ab", "b", "é", "É", "ſ", "s.x"]), 0..4),
+        (tree, read) in (region(3), region(3)),
+        resource in prop::sample::select(vec!["lock://db", "lock://d", "lock://*", "pool://gpu"]),
+    ) {
+        let path = ProjectPath::parse(&format!("./{}", names.join("/"))).unwrap();
+        let resource = Entry::parse(resource).unwrap();
+        let held = lease(1, &LaneName::new("held").unwrap(), tree.clone(), read.clone(), false);
+        let words = words_of(&held);
+        let found = |interest: Interest| words.iter().any(|(kind, text)| interest.may_concern(*kind, text));
+        for case in [Case::Fold, Case::Exact] {
+            prop_assert!(!(tree.covers(&path, case) || read.covers(&path, case)) || found(Interest::default().in_path(&path)));
+        }
+        prop_assert!(!(tree.holds(&resource) || read.holds(&resource)) || found(Interest::default().in_resource(&resource)));
+    }
+}
+
 /// Words are cut, so those of two leases may become one; whoever looks for one of them then finds both.
 #[test]
 fn what_is_cut_is_found_all_the_same() {
@@ -260,7 +281,7 @@ fn what_is_cut_is_found_all_the_same() {
         let words = words_of(&held);
         assert!(words.iter().all(|(_, text)| text.len() <= WORD_BYTES_MAX), "{words:?}");
         assert!(words.iter().any(|(kind, text)| interest.may_concern(*kind, text)), "{words:?}");
-        let lane = Interest::in_lane(&LaneName::new("HELD").unwrap());
+        let lane = Interest::default().in_lane(&LaneName::new("HELD").unwrap());
         assert!(words.iter().any(|(kind, text)| lane.may_concern(*kind, text)), "{words:?}");
     }
 }

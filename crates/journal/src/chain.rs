@@ -73,6 +73,14 @@ impl Chain {
         }
     }
 
+    /// A chain whose root is known, with its nonce and the bytes that it has with its newline. What follows it is to be fed.
+    pub(crate) fn behind(file: impl Into<String>, root: Head, nonce: u64, bytes: u64) -> Chain {
+        let mut chain = Chain::new(file, root.seq);
+        (chain.head, chain.fed) = (Some(root), bytes);
+        chain.valid.push((root.crc, nonce));
+        chain
+    }
+
     /// Reads the bytes that follow those already read, and calls `each` for every valid record. `is_seal`
     /// tells whether a record closes the segment. An unterminated last record whose checksum holds counts.
     ///

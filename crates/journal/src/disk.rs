@@ -118,6 +118,13 @@ pub trait Disk {
     /// bytes.
     fn read(&self, file: &Self::File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError>;
 
+    /// Reads at most `len` bytes from byte `from` on; fewer only where the file ends.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    fn read_part(&self, file: &Self::File, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError>;
+
     /// Appends with one write. Returns how many bytes were taken, which may be fewer than there are.
     ///
     /// # Errors
@@ -204,6 +211,9 @@ impl<D: Disk> Disk for &D {
     }
     fn read(&self, file: &D::File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
         (**self).read(file, name, from, most)
+    }
+    fn read_part(&self, file: &D::File, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        (**self).read_part(file, name, from, len)
     }
     fn append(&self, file: &D::File, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
         (**self).append(file, name, bytes)

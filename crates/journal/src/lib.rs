@@ -12,6 +12,7 @@ pub mod chain;
 pub mod decision;
 pub mod disk;
 pub mod history;
+pub mod index;
 pub mod line;
 pub mod mark;
 pub mod record;

@@ -2,9 +2,9 @@
 
 use arbiter::seq::Seq;
 
-use crate::chain::{Chain, Flow, Valid};
+use crate::chain::{Chain, Flow, Head, Valid};
 use crate::disk::{Dir, Disk, Name};
-use crate::line::{self, Crc};
+use crate::line::{self, Crc, Frame};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, Counters, FORMAT, Op, Record};
 use crate::state::{State, Unread};
@@ -61,6 +61,35 @@ pub struct Segment {
 pub(crate) struct Legacy {
     seal: Vec<u8>,
     state: State,
+}
+
+/// A root of which the body was not read.
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) head: Head,
+    nonce: u64,
+    bytes: u64,
+    format: String,
+    repaired_after: Option<u64>,
+}
+
+impl Root {
+    /// The root at `seq`, by what stands around its body, its bytes without newline, and what it says beside leases.
+    pub(crate) fn known(seq: Seq, begins: &str, ends: &str, bytes: u64, rest: &Checkpoint) -> Option<Root> {
+        let head = |frame: Frame<'_>| {
+            let Frame { seq, ts, crc, nonce, .. } = frame;
+            (frame.op == "CHECKPOINT").then_some((Head { seq, crc, ts }, nonce))
+        };
+        let (head, nonce) = line::frame_around(begins.as_bytes(), ends.as_bytes(), head)??;
+        let Checkpoint { format, repaired_after, .. } = rest;
+        (head.seq == seq).then(|| Root {
+            head,
+            nonce,
+            bytes,
+            format: format.clone(),
+            repaired_after: *repaired_after,
+        })
+    }
 }
 
 /// What a reader of a segment is shown, record by record.
@@ -123,11 +152,30 @@ impl Segment {
             glance(&valid);
             fold.take(&valid)
         })?;
-        let Fold { mut reader, mut unread, .. } = fold;
-        if let Some(state) = &mut reader.state {
-            state.settle(&mut unread).map_err(|what| impossible(root, 0, root, what))?;
-        }
-        Ok(reader.segment(chain))
+        fold.finish(chain)
+    }
+
+    /// Reads what is behind a root that is known: the records that change `state`, and none that closes the segment.
+    pub(crate) fn behind(root: Root, state: State, bytes: &[u8]) -> Result<Segment, Damage> {
+        let Root { head, nonce, bytes: root_bytes, format, repaired_after } = root;
+        let reader = Reader {
+            state: Some(state),
+            format,
+            root_bytes: usize::try_from(root_bytes).unwrap_or(usize::MAX),
+            repaired_after,
+            ..Reader::default()
+        };
+        let mut fold = Fold { reader, unread: Unread::default(), before: None };
+        let mut chain = Chain::behind(name(head.seq).to_string(), head, nonce, root_bytes + 1);
+        chain.feed(bytes, |valid| {
+            let Valid { offset, frame, .. } = valid;
+            let taken = match frame.op {
+                "CHECKPOINT" => Err("what a checkpoint says is told by all leases".into()),
+                _ => fold.take(&valid),
+            };
+            taken.map_err(|what| impossible(head.seq, offset, frame.seq, what))
+        })?;
+        fold.finish(chain)
     }
 
     /// What it leaves to the segment that continues it, if that can be told without reading the root there. Its own state
@@ -393,6 +441,15 @@ struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
+    fn finish(self, chain: Chain) -> Result<Segment, Damage> {
+        let Fold { mut reader, mut unread, .. } = self;
+        let root = chain.root();
+        if let Some(state) = &mut reader.state {
+            state.settle(&mut unread).map_err(|what| impossible(root, 0, root, what))?;
+        }
+        Ok(reader.segment(chain))
+    }
+
     fn take(&mut self, valid: &Valid<'a>) -> Result<Flow, String> {
         let Fold { reader, unread, before } = self;
         let &Valid { text, frame, .. } = valid;

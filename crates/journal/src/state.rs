@@ -6,7 +6,7 @@
 mod said;
 mod short_cut;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use arbiter::evidence::{ClockReading, ProcessIdentity};
 use arbiter::lease::{Halted, Lease, LiveSet, Standing};
@@ -46,6 +46,23 @@ pub struct State {
     extra: BTreeMap<LeaseId, Map<String, Value>>,
     answered: VecDeque<Answer>,
     ended: VecDeque<Ended>,
+    left_out: Option<LeftOut>,
+}
+
+/// The leases that live and were not read, since they do not concern the reader. Records about them are taken at their
+/// word: whoever reads all of them finds out.
+#[derive(Clone, Debug, PartialEq)]
+struct LeftOut {
+    /// Every lease before this one that is not here may be there.
+    root: Seq,
+    /// Those of them whose answers are kept.
+    answered: BTreeSet<LeaseId>,
+}
+
+impl LeftOut {
+    fn may_have(&self, lease: LeaseId) -> bool {
+        lease.get() < self.root.get()
+    }
 }
 
 impl State {
@@ -63,6 +80,7 @@ impl State {
             extra: BTreeMap::new(),
             answered: checkpoint.answered.into(),
             ended: checkpoint.ended.into(),
+            left_out: None,
         };
         for KeptLease { lease, extra } in checkpoint.leases {
             state.admit(lease, extra)?;
@@ -73,8 +91,24 @@ impl State {
         Ok(state)
     }
 
+    /// From now on leases before `root` that are not here are taken to live elsewhere; of those whose answers are kept,
+    /// these do.
+    pub(crate) fn leave_out_others(&mut self, root: Seq, answered: BTreeSet<LeaseId>) {
+        self.left_out = Some(LeftOut { root, answered });
+    }
+
+    /// Whether all live leases are here.
+    pub fn is_whole(&self) -> bool {
+        self.left_out.is_none()
+    }
+
     /// The checkpoint that says what this state is.
+    ///
+    /// # Panics
+    ///
+    /// When leases were left out: they would be lost.
     pub fn checkpoint(&self, seal: bool) -> Checkpoint {
+        assert!(self.is_whole(), "only who has read every lease can write them all down");
         let kept = |lease: &Lease| KeptLease {
             lease: lease.clone(),
             extra: self.extra.get(&lease.lease).cloned().unwrap_or_default(),
@@ -240,6 +274,10 @@ impl State {
         at: Seq,
         how: impl FnOnce(&mut Ended),
     ) -> Result<(), String> {
+        if let Some(others) = self.left_out_with(id) {
+            others.answered.remove(&id);
+            return Ok(());
+        }
         self.known(id, fence)?;
         if let Some(lease) = self.live.remove(id) {
             self.extra.remove(&id);
@@ -260,9 +298,18 @@ impl State {
     }
 
     fn change(&mut self, id: LeaseId, fence: Fence, change: impl FnOnce(&mut Lease)) -> Result<(), String> {
+        if self.left_out_with(id).is_some() {
+            return Ok(());
+        }
         self.known(id, fence)?;
         self.live.update(id, change);
         Ok(())
+    }
+
+    /// What was left out, if the lease is among it.
+    fn left_out_with(&mut self, id: LeaseId) -> Option<&mut LeftOut> {
+        let is_here = self.live.get(id).is_some();
+        self.left_out.as_mut().filter(|others| !is_here && others.may_have(id))
     }
 
     fn known(&self, id: LeaseId, fence: Fence) -> Result<(), String> {
@@ -278,7 +325,12 @@ impl State {
         self.answered.push_back(Answer { request_id, at, asked: fingerprint(request), verdict: verdict() });
         // Those of live leases stay beyond the limit, and among many of them the latest of the others too.
         if self.answered.len() > ANSWERS_MAX {
-            let lives = |answer: &Answer| self.live.get(LeaseId::from(answer.at)).is_some();
+            let left_out = self.left_out.as_ref();
+            let lives = |answer: &Answer| {
+                let lease = LeaseId::from(answer.at);
+                self.live.get(lease).is_some()
+                    || left_out.is_some_and(|others| others.answered.contains(&lease))
+            };
             let mut others =
                 self.answered.iter().enumerate().filter(|(_, answer)| !lives(answer)).map(|(n, _)| n);
             if let (Some(oldest), Some(_)) = (others.next(), others.next()) {

@@ -6,6 +6,7 @@
 //!
 //! The mutex is not here. It makes writers fast; that they are right comes from the chain alone.
 
+use arbiter::interest::Interest;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 
@@ -13,6 +14,7 @@ use crate::JournalError;
 use crate::chain::Head;
 use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 use crate::history::{highest_marked, mark_of, roots};
+use crate::index::{self, INDEX, INDEX_FROM_BYTES, Looked};
 use crate::line::{self, Crc, RECORD_BYTES_MAX, Stamp};
 use crate::mark::Mark;
 use crate::record::{self, FORMAT, Op};
@@ -61,6 +63,13 @@ pub trait Store {
     /// [`JournalError`]; [`JournalError::Newer`] when the store is not ours to write to.
     fn prepare(&mut self, writing: Writing) -> Result<&State, JournalError>;
 
+    /// As [`Store::prepare`], for one who is interested in some of the live leases: the others may be left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::prepare`].
+    fn prepare_for(&mut self, writing: Writing, interest: &Interest) -> Result<&State, JournalError>;
+
     /// The head that was loaded last.
     fn head(&self) -> Option<Head>;
 
@@ -90,6 +99,9 @@ pub struct FileStore<D: Disk> {
     access: Access,
     present: Option<Present<D>>,
     unsynced: Option<Mark>,
+    index_from: u64,
+    /// Whether somebody looked for an index in vain.
+    lacks_index: bool,
 }
 
 #[derive(Debug)]
@@ -114,7 +126,21 @@ fn hint_name() -> Name {
 impl<D: Disk> FileStore<D> {
     /// A store on `disk`, for reading alone or for both.
     pub fn new(disk: D, access: Access) -> FileStore<D> {
-        FileStore { disk, access, present: None, unsynced: None }
+        FileStore {
+            disk,
+            access,
+            present: None,
+            unsynced: None,
+            index_from: INDEX_FROM_BYTES,
+            lacks_index: false,
+        }
+    }
+
+    /// Has segments of so many bytes read by an index, where not all of their leases are of interest. For tests: what it
+    /// is otherwise is [`INDEX_FROM_BYTES`].
+    #[must_use]
+    pub fn with_index_from(self, bytes: u64) -> FileStore<D> {
+        FileStore { index_from: bytes, ..self }
     }
 
     /// The disk it is on.
@@ -162,6 +188,36 @@ impl<D: Disk> FileStore<D> {
         self.unsynced = None;
     }
 
+    /// As [`Store::load`], for one who is interested in some of the live leases: the others may be left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::load`].
+    pub fn load_for(&mut self, interest: &Interest) -> Result<Option<&State>, JournalError> {
+        self.glance(interest)?;
+        Ok(self.segment().map(|segment| &segment.state))
+    }
+
+    /// Makes the index of the active segment, if somebody looked for it in vain and it is worth the while. It is a cache:
+    /// whatever goes wrong, the next one who looks in vain makes it.
+    pub fn tend_index(&mut self) {
+        let Some(Present { segment, file, name, .. }) = &self.present else { return };
+        let bytes = segment.root_bytes;
+        if !std::mem::take(&mut self.lacks_index) || (bytes as u64) < self.index_from / 2 {
+            return;
+        }
+        let index = self.disk.read_part(file, name, 0, bytes).ok().and_then(|root| index::build(&root));
+        if let Some(index) = index {
+            let _only_a_cache = self.disk.replace(&index::name(segment.root), &index);
+        }
+    }
+
+    /// Whether this file of the store is an index that nobody needs any more.
+    pub fn is_old_index(&self, file: &str) -> bool {
+        let root = file.strip_prefix(INDEX).and_then(segment::root_of);
+        root.is_some_and(|root| self.segment().is_some_and(|segment| segment.root != root))
+    }
+
     /// Closes the active segment with a checkpoint and opens the next. `false`: somebody else was first.
     ///
     /// # Errors
@@ -205,6 +261,8 @@ impl<D: Disk> FileStore<D> {
             return Ok(false);
         }
         self.finish_rotation()?;
+        // The next one who looks for it would read all that was just written.
+        self.lacks_index = true;
         Ok(true)
     }
 
@@ -223,8 +281,14 @@ impl<D: Disk> FileStore<D> {
             None => None,
         };
         if self.present.is_none() {
-            self.present = self.find_present()?;
+            self.present = self.find_present(None)?;
         }
+        Ok(())
+    }
+
+    /// Reads the present as far as it is of interest.
+    fn glance(&mut self, interest: &Interest) -> Result<(), JournalError> {
+        self.present = self.find_present(Some(interest))?;
         Ok(())
     }
 
@@ -261,9 +325,9 @@ impl<D: Disk> FileStore<D> {
     /// segment. Two kinds of segment have no seal although the journal may go on elsewhere, and only the
     /// directory tells. One that is as it was published: somebody who slept through the pruning of its
     /// successors may have published it again. One that is poisoned: its seal may be among what was lost.
-    fn find_present(&self) -> Result<Option<Present<D>>, JournalError> {
+    fn find_present(&mut self, interest: Option<&Interest>) -> Result<Option<Present<D>>, JournalError> {
         if let Some(root) = self.hint()? {
-            match self.follow_from(root) {
+            match self.follow_from(root, interest) {
                 Ok(Some(present)) if present.is_surely_active() => return Ok(Some(present)),
                 Ok(_) | Err(JournalError::Damaged(_)) => {}
                 Err(error) => return Err(error),
@@ -284,7 +348,7 @@ impl<D: Disk> FileStore<D> {
             if missing.is_some() || vanished == Some(root) {
                 return Err(damaged_missing(root));
             }
-            if let Some(present) = self.follow_from(root)? {
+            if let Some(present) = self.follow_from(root, interest)? {
                 return Ok(Some(present));
             }
             vanished = Some(root);
@@ -292,26 +356,55 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Reads the segment of `root`, or of its latest successor; `None` when it is not there.
-    fn follow_from(&self, mut root: Seq) -> Result<Option<Present<D>>, JournalError> {
+    fn follow_from(
+        &mut self,
+        mut root: Seq,
+        interest: Option<&Interest>,
+    ) -> Result<Option<Present<D>>, JournalError> {
         let mut found = None;
         loop {
             // The mark before the segment: so a writer who was faster is never accused.
             let mark = mark_of(&self.disk, root)?;
             let name = segment::name(root);
             let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
-            let bytes = segment::read_bytes(&self.disk, &file, &name)?;
-            let segment = segment::fold_known(root, &bytes, None, |_| {})?;
+            let (segment, bytes) = self.read(root, &file, &name, interest)?;
             segment.check_mark(mark).map_err(JournalError::Damaged)?;
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
             let expected = segment.chain.head().expect("a segment that was read has a root");
-            let (bytes, marked) = (Some(bytes), mark.is_some());
+            let marked = mark.is_some();
             found = Some(Present { segment, expected, file, name, bytes, poisoned, marked });
             match successor {
                 Some(next) => root = next,
                 None => return Ok(found),
             }
         }
+    }
+
+    /// Reads a segment: whole and with its bytes, or as far as it is of interest.
+    fn read(
+        &mut self,
+        root: Seq,
+        file: &D::File,
+        name: &Name,
+        interest: Option<&Interest>,
+    ) -> Result<(Segment, Option<Vec<u8>>), JournalError> {
+        let bytes = match interest {
+            None => segment::read_bytes(&self.disk, file, name)?,
+            Some(interest) => match self.disk.read(file, name, 0, self.index_from) {
+                Err(error) if error.source.kind() == std::io::ErrorKind::FileTooLarge => {
+                    match index::look(&self.disk, file, root, interest) {
+                        Looked::Seen(segment) => return Ok((*segment, None)),
+                        Looked::NoIndex => self.lacks_index = true,
+                        Looked::ReadAll => {}
+                    }
+                    segment::read_bytes(&self.disk, file, name)?
+                }
+                read => read?,
+            },
+        };
+        let segment = segment::fold_known(root, &bytes, None, |_| {})?;
+        Ok((segment, Some(bytes)))
     }
 
     fn hint(&self) -> Result<Option<Seq>, JournalError> {
@@ -466,24 +559,16 @@ impl<D: Disk> Store for FileStore<D> {
 
     fn prepare(&mut self, writing: Writing) -> Result<&State, JournalError> {
         self.reload()?;
-        loop {
-            let Some(present) = &self.present else {
-                self.begin(writing)?;
-                continue;
-            };
-            if segment::is_newer(&present.segment.format) {
-                let found = present.segment.format.clone();
-                return Err(JournalError::Newer { found, ours: FORMAT.into() });
-            }
-            if present.awaits_successor() {
-                self.finish_rotation()?;
-            } else if present.poisoned {
-                self.seal_loaded(writing)?;
-            } else {
-                break;
-            }
+        self.prepare_loaded(writing)
+    }
+
+    fn prepare_for(&mut self, writing: Writing, interest: &Interest) -> Result<&State, JournalError> {
+        self.glance(interest)?;
+        // Whoever closes the segment needs all of its leases.
+        if self.present.as_ref().is_some_and(|present| present.poisoned || present.awaits_successor()) {
+            self.reload()?;
         }
-        Ok(self.segment().map(|segment| &segment.state).expect("the loop ends with a segment"))
+        self.prepare_loaded(writing)
     }
 
     fn head(&self) -> Option<Head> {
@@ -523,6 +608,27 @@ impl<D: Disk> Store for FileStore<D> {
 }
 
 impl<D: Disk> FileStore<D> {
+    fn prepare_loaded(&mut self, writing: Writing) -> Result<&State, JournalError> {
+        loop {
+            let Some(present) = &self.present else {
+                self.begin(writing)?;
+                continue;
+            };
+            if segment::is_newer(&present.segment.format) {
+                let found = present.segment.format.clone();
+                return Err(JournalError::Newer { found, ours: FORMAT.into() });
+            }
+            if present.awaits_successor() {
+                self.finish_rotation()?;
+            } else if present.poisoned {
+                self.seal_loaded(writing)?;
+            } else {
+                break;
+            }
+        }
+        Ok(self.segment().map(|segment| &segment.state).expect("the loop ends with a segment"))
+    }
+
     /// Makes the first record of all. Of two who try, one makes it and both use it.
     fn begin(&mut self, writing: Writing) -> Result<(), JournalError> {
         let genesis = Op::Checkpoint(Box::new(State::default().checkpoint(false)));

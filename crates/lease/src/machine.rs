@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
 use journal::disk::{Dir, Disk, DiskError, Name};
+use journal::index::INDEX_FROM_BYTES;
 
 use crate::clock::Clock;
 
@@ -48,6 +49,11 @@ pub trait Machine: Clone + Debug {
 
     /// What messages call the store.
     fn store_path(&self) -> PathBuf;
+
+    /// From how many bytes on segments are read by their index.
+    fn index_from(&self) -> u64 {
+        INDEX_FROM_BYTES
+    }
 
     /// Wall time and boot time.
     fn clock(&self) -> &dyn Clock;

@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use arbiter::evidence::{Liveness, TicketObservation};
+use arbiter::interest::Interest;
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
@@ -110,7 +111,7 @@ impl<M: Machine> Session<M> {
     pub fn on(machine: M, owner: OwnerName, patience: Patience) -> Session<M> {
         let disk = machine.disk();
         Session {
-            store: FileStore::new(disk.clone(), Access::Append),
+            store: FileStore::new(disk.clone(), Access::Append).with_index_from(machine.index_from()),
             disk,
             machine,
             owner,
@@ -142,13 +143,25 @@ impl<M: Machine> Session<M> {
     /// Decides on the present state, writes what the decision says, and makes it durable.
     fn transact<T>(
         &mut self,
+        decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
+    ) -> Result<Done<T>, LeaseError> {
+        self.transact_on(None, decide)
+    }
+
+    /// As [`Session::transact`], where only leases of this interest can make a difference.
+    fn transact_on<T>(
+        &mut self,
+        interest: Option<&Interest>,
         mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
     ) -> Result<Done<T>, LeaseError> {
         let began = self.machine.uptime();
         let guard = self.enter()?;
         let (answer, last, is_synced, ringing) = loop {
             let mut writing = self.writing()?;
-            self.store.prepare(writing)?;
+            match interest {
+                Some(interest) => self.store.prepare_for(writing, interest)?,
+                None => self.store.prepare(writing)?,
+            };
             let moment = moment_of(&self.store, writing.ts)?;
             writing.ts = moment.now;
             let somebody_waits = !moment.state.waiters.is_empty();
@@ -186,15 +199,15 @@ impl<M: Machine> Session<M> {
         Ok(Done { answer, last: Some(last) })
     }
 
-    /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already;
-    /// what fails here is done by the next writer.
+    /// Seals a segment that has outgrown its checkpoint, drops old history, and leaves to the next what makes it fast. The
+    /// answer stands already; what fails here is done by the next writer.
     fn tidy(&mut self) {
-        if !self.store.has_outgrown() {
-            return;
-        }
-        if let Err(error) = self.seal_and_prune() {
+        if self.store.has_outgrown()
+            && let Err(error) = self.seal_and_prune()
+        {
             self.warnings.push(format!("the journal could not be sealed: {}", chain_of(&error)));
         }
+        self.store.tend_index();
     }
 
     fn seal_and_prune(&mut self) -> Result<(), LeaseError> {
@@ -219,7 +232,7 @@ impl<M: Machine> Session<M> {
         let waits = |wake: &str| waiters.is_some_and(|all| all.iter().any(|waiter| waiter.wake == wake));
         for file in self.disk.list(Dir::Top)? {
             let has_ended = file.strip_prefix(wait::TICKET).is_some_and(|wake| !waits(wake));
-            if file.starts_with(TEMPORARY) || has_ended {
+            if file.starts_with(TEMPORARY) || has_ended || self.store.is_old_index(&file) {
                 self.disk.remove(&Name::new(Dir::Top, file))?;
             }
         }
@@ -228,7 +241,7 @@ impl<M: Machine> Session<M> {
 
     /// The store as one that only looks sees it: it may be on a disk that cannot be written to.
     fn reading(&self) -> FileStore<M::Disk> {
-        FileStore::new(self.disk.clone(), Access::Read)
+        FileStore::new(self.disk.clone(), Access::Read).with_index_from(self.machine.index_from())
     }
 
     fn enter(&self) -> Result<Guard<M>, MutexError> {

@@ -194,6 +194,10 @@ impl<'y> Machine for SimMachine<'y> {
         PathBuf::from("store")
     }
 
+    fn index_from(&self) -> u64 {
+        self.me.world.index_from.get()
+    }
+
     fn clock(&self) -> &dyn Clock {
         &self.me.world.clock
     }
@@ -410,6 +414,9 @@ impl Disk for SimDisk<'_> {
             self.me.read.set(self.seat.disk().version());
         }
         self.hear(read, Hash::hash)
+    }
+    fn read_part(&self, file: &Open, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        self.hear(self.seat.read_part(file, name, from, len), Hash::hash)
     }
     fn append(&self, file: &Open, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
         self.hear(self.seat.append(file, name, bytes), Hash::hash)

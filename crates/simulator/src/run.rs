@@ -212,6 +212,7 @@ impl Run {
         let mut rng = Rng::new(seed);
         let weather = Weather::of(seed, &mut rng);
         let world = World::new(seed);
+        world.index_from.set(weather.index_from);
         let branches = (0..weather.branches)
             .map(|n| Branch {
                 owner: OwnerName::new(OWNERS[n]).expect("a name"),

@@ -1,6 +1,7 @@
 //! How much goes wrong in a run: each seed has weather of its own, some of it calm, so that rare orders of events
 //! are not drowned by common ones.
 
+use journal::index::INDEX_FROM_BYTES;
 use testkit::rng::Rng;
 
 /// How often what happens: once in so many chances; 0 is never.
@@ -38,6 +39,8 @@ pub struct Weather {
     pub operators: bool,
     /// Branches take leases of others over and end them, and sweep.
     pub meddling: bool,
+    /// From how many bytes on segments are read by their index.
+    pub index_from: u64,
 }
 
 impl Weather {
@@ -64,6 +67,7 @@ impl Weather {
         weather.waits = [2, 5, 5, 5][rng.below(4)];
         // By a chance of its own: the other half of the seeds are the runs that they were before there was meddling.
         weather.meddling = Rng::new(!seed).one_in(2);
+        weather.index_from = if Rng::new(!seed ^ 0xfeed).one_in(2) { 0 } else { INDEX_FROM_BYTES };
         if weather.rot > 0 {
             // Behind a mark that a power cut took, or bytes that a failed sync lost, rot at the very end of the
             // journal proves nothing: docs/safety.md, known limits. Each of them alone is noticed.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use arbiter::evidence::{ProcessIdentity, ProcessReport};
+use journal::index::INDEX_FROM_BYTES;
 use lease::clock::{Clock, FixedClock};
 use lease::process::{GroupSeen, Seen, Signal, StatSeen, judge};
 use testkit::disk::{Keep, MemDisk};
@@ -49,6 +50,8 @@ pub struct World {
     queue: RefCell<Queue>,
     /// Named pipes.
     pub bells: RefCell<Bells>,
+    /// From how many bytes on segments are read by their index.
+    pub index_from: Cell<u64>,
     seed: u64,
 }
 
@@ -78,6 +81,7 @@ impl World {
             last_pid: Cell::new(1),
             queue: RefCell::default(),
             bells: RefCell::default(),
+            index_from: Cell::new(INDEX_FROM_BYTES),
             seed,
         })
     }

@@ -75,6 +75,12 @@ impl ProjectPath {
         self.inner(Case::Exact).is_empty()
     }
 
+    /// Returns what entries that name it begin with, or what begins with that: its names, case folded, with a `/` behind
+    /// each.
+    pub(crate) fn head(&self) -> &str {
+        &self.fenced(Case::Fold)[1..]
+    }
+
     /// Returns the path with a `/` before and after it; a single `/` for the root.
     pub(super) fn fenced(&self, case: Case) -> &str {
         self.fenced.get(case)

@@ -394,7 +394,11 @@ impl Disk for RealDisk {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
             return Err(wrong(io::Error::new(io::ErrorKind::FileTooLarge, what)));
         }
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.read_part(file, name, from, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    fn read_part(&self, file: &File, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        let wrong = |source| failed("read", &self.full(name), source);
         let mut bytes = Vec::new();
         // No memory is an answer like any other. Were it left to the allocator, the process would be aborted.
         bytes.try_reserve_exact(len).map_err(|_| {

@@ -2,6 +2,7 @@
 
 use arbiter::decide::{Question, aimed_at, arbitrate, contenders};
 use arbiter::evidence::Evidence;
+use arbiter::interest::Interest;
 use arbiter::lease::Lease;
 use arbiter::policy::Policy;
 use arbiter::queue;
@@ -115,7 +116,9 @@ impl<M: Machine> Session<M> {
         let (machine, own) = (self.machine.clone(), self.own.clone());
         let mut refused = None;
         let mut ended = Vec::new();
-        let done = self.transact(|moment| {
+        // Whoever stands in the line looks at all leases.
+        let interest = place.is_none().then(|| Interest::of(&ask.request, &ask.policy)).flatten();
+        let done = self.transact_on(interest.as_ref(), |moment| {
             refused = None;
             ended.clear();
             if let Some(again) = answer_again(ask, moment.state)? {

@@ -51,6 +51,7 @@ impl<M: Machine> Session<M> {
         let machine = self.machine.clone();
         let mut policy = None;
         let done = self.on_lease(
+            &adoption.which,
             |state| held_by(state, adoption, worktree.as_ref()),
             |moment, lease| {
                 policy = Some(moment.state.policy.clone());

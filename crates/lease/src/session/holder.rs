@@ -3,6 +3,7 @@
 //! Each names the lease by lane or number, is open to its owner only, and is refused for an older fence.
 
 use arbiter::evidence::{ClockReading, ProcessIdentity};
+use arbiter::interest::Interest;
 use arbiter::lease::{Halted, Lease, LiveSet};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::{Phase, PhaseName};
@@ -24,6 +25,16 @@ pub enum Which {
     Lane(LaneName),
     /// The one with this number.
     Lease(LeaseId),
+}
+
+impl Which {
+    /// The leases that may be meant.
+    pub(super) fn interest(&self) -> Interest {
+        match self {
+            Which::Lane(lane) => Interest::default().in_lane(lane),
+            Which::Lease(id) => Interest::default().in_lease(*id),
+        }
+    }
 }
 
 impl std::fmt::Display for Which {
@@ -217,27 +228,39 @@ impl<M: Machine> Session<M> {
         decide: impl FnMut(Moment<'_>, &Lease) -> Result<(Vec<Op>, T), LeaseError>,
     ) -> Result<Result<Done<T>, Miss>, LeaseError> {
         let (owner, worktree) = (self.owner.clone(), self.worktree.clone());
-        self.on_lease(|state| find(state, which, fence, &owner, worktree.as_ref()), decide)
+        self.on_lease(which, |state| find(state, which, fence, &owner, worktree.as_ref()), decide)
     }
 
     /// Writes what is decided about the lease that is picked, if anything is to be written.
     pub(super) fn on_lease<T>(
         &mut self,
+        which: &Which,
         pick: impl Fn(&State) -> Result<&Lease, Miss>,
         mut decide: impl FnMut(Moment<'_>, &Lease) -> Result<(Vec<Op>, T), LeaseError>,
     ) -> Result<Result<Done<T>, Miss>, LeaseError> {
         if let Some(miss) = self.nothing_there()? {
             return Ok(Err(miss));
         }
-        let Done { answer, last } = self.transact(|moment| {
-            let lease = match pick(moment.state) {
-                Ok(lease) => lease,
-                Err(miss) => return Ok(Decision::Answer(Err(miss))),
-            };
-            let (ops, answer) = decide(moment, lease)?;
-            Ok(if ops.is_empty() { Decision::Answer(Ok(answer)) } else { Decision::Write(ops, Ok(answer)) })
-        })?;
-        Ok(answer.map(|answer| Done { answer, last }))
+        let mut attempt = |interest: Option<&Interest>| {
+            self.transact_on(interest, |moment| {
+                let lease = match pick(moment.state) {
+                    Ok(lease) => lease,
+                    // What became of it is for those to say who have read all.
+                    Err(_) if !moment.state.is_whole() => return Ok(Decision::Answer(None)),
+                    Err(miss) => return Ok(Decision::Answer(Some(Err(miss)))),
+                };
+                let (ops, answer) = decide(moment, lease)?;
+                let answer = Some(Ok(answer));
+                Ok(if ops.is_empty() { Decision::Answer(answer) } else { Decision::Write(ops, answer) })
+            })
+        };
+        let interest = which.interest();
+        let mut done = attempt(Some(&interest))?;
+        if done.answer.is_none() {
+            done = attempt(None)?;
+        }
+        let Done { answer, last } = done;
+        Ok(answer.expect("who has read all has an answer").map(|answer| Done { answer, last }))
     }
 
     /// Nobody holds anything in a store without records, and asking makes none.

@@ -1,6 +1,7 @@
 //! Looking without writing: the live set, and whether a path is covered.
 
 use arbiter::evidence::Liveness;
+use arbiter::interest::Interest;
 use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::queue::Waiter;
@@ -108,7 +109,8 @@ impl<M: Machine> Session<M> {
     /// [`LeaseError`].
     pub fn lease(&mut self, id: LeaseId) -> Result<Option<Lease>, LeaseError> {
         let mut store = self.reading();
-        Ok(store.load()?.and_then(|state| state.live.get(id).cloned()))
+        let interest = Interest::default().in_lease(id);
+        Ok(store.load_for(&interest)?.and_then(|state| state.live.get(id).cloned()))
     }
 
     /// How the lease stands that is meant, whoever holds it. Never writes.
@@ -148,7 +150,17 @@ impl<M: Machine> Session<M> {
     ) -> Result<Checked, LeaseError> {
         let mut store = self.reading();
         let empty = State::default();
-        let state = store.load()?.unwrap_or(&empty);
+        let mut interest = Interest::default();
+        for target in &targets {
+            interest = match target {
+                Target::Path(path) => interest.in_path(path),
+                Target::Resource(resource) => interest.in_resource(resource),
+            };
+        }
+        if let Some(lease) = lease {
+            interest = interest.in_lease(lease);
+        }
+        let state = store.load_for(&interest)?.unwrap_or(&empty);
         let named = lease.and_then(|id| state.live.get(id));
         if let (Some(named), Some(fence)) = (named, fence)
             && named.fence != fence

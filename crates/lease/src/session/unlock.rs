@@ -55,6 +55,7 @@ impl<M: Machine> Session<M> {
         let machine = self.machine.clone();
         let (by, worktree) = (self.owner.clone(), self.worktree.clone());
         let done = self.on_lease(
+            which,
             |state| named(state, which, *fence, worktree.as_ref()),
             |moment, lease| {
                 let state = moment.state;

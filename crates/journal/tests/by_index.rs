@@ -1,0 +1,279 @@
+//! Who is interested in some of the leases reads a large segment by its index, and decides as if it had read all.
+
+mod common;
+
+use arbiter::evidence::Evidence;
+use arbiter::interest::Interest;
+use arbiter::policy::Policy;
+use arbiter::request::{Request, RequestId};
+use common::{
+    Client, clock, decide, heartbeat_of, lane, lines_after, load, owner, release_of, request, spawn, time,
+    writing,
+};
+use journal::JournalError;
+use journal::disk::{Access, Disk};
+use journal::history::{Keep, prune};
+use journal::index;
+use journal::record::{Adopt, Op};
+use journal::segment;
+use journal::state::State;
+use journal::store::{FileStore, Store};
+use testkit::disk::MemDisk;
+use testkit::rng::Rng;
+
+/// A store that is read by its index however small it is.
+fn by_index(disk: &MemDisk) -> FileStore<impl Disk> {
+    FileStore::new(disk.process(), Access::Append).with_index_from(0)
+}
+
+fn interest(request: &Request) -> Interest {
+    Interest::of(request, &Policy::default()).expect("it names its lane")
+}
+
+/// All that a decision about the request comes to, and all that it may be asked besides.
+fn outcome(state: &State, asked: &Request, n: u64) -> String {
+    let decided = decide(state, asked, Evidence::at(clock(n)), time(n));
+    let answers: Vec<_> =
+        (0..50).map(|id| state.answer_to(&RequestId::new(format!("r{id}")).expect("a name"))).collect();
+    format!("{decided:?} {answers:?} {:?} {:?} {:?}", state.counters, state.policy, state.waiters)
+}
+
+/// Looks by the index and without, and says whether leases were left out.
+fn compare<D: Disk>(disk: &MemDisk, store: &mut FileStore<D>, asked: &Request, n: u64, at: &str) -> bool {
+    let whole = load(disk.process()).expect("sound");
+    let state = store.prepare_for(writing(n), &interest(asked)).expect("sound").clone();
+    assert_eq!(outcome(&state, asked, n), outcome(&whole, asked, n), "{at}");
+    for lease in state.live.iter() {
+        assert_eq!(Some(lease), whole.live.get(lease.lease), "{at}");
+    }
+    state.live.len() < whole.live.len()
+}
+
+/// One step of a life in which leases come and go in every way.
+fn step(disk: &MemDisk, rng: &mut Rng, n: u64) {
+    let mut store = FileStore::new(disk.process(), Access::Append);
+    let state = store.prepare(writing(n)).expect("sound").clone();
+    let held = state.live.iter().nth(rng.below(state.live.len().max(1))).cloned();
+    let ops = match (rng.below(12), held) {
+        (0 | 1, Some(lease)) => vec![release_of(&lease)],
+        (2 | 3, Some(lease)) => vec![heartbeat_of(&lease, n)],
+        (4, Some(lease)) => vec![Op::Adopt(Box::new(Adopt {
+            lane: lease.lane.clone(),
+            owner: owner("eve"),
+            from: lease.owner.clone(),
+            lease: lease.lease,
+            fence: lease.fence,
+            clock: clock(n),
+            processes: Vec::new(),
+        }))],
+        (5, _) => vec![spawn("soon")],
+        _ => {
+            let mut asked = asks(rng);
+            asked.request_id = rng.one_in(2).then(|| RequestId::new(format!("r{}", n % 50)).expect("a name"));
+            if asked.request_id.as_ref().is_some_and(|id| state.answer_to(id).is_some()) {
+                asked.request_id = None;
+            }
+            decide(&state, &asked, Evidence::at(clock(n)), time(n)).1
+        }
+    };
+    let before = store.head().expect("loaded");
+    store.append_if(writing(n), &ops).expect("sound");
+    store.commit().expect("sound");
+    let name = segment::name(store.segment().expect("loaded").root);
+    match rng.below(14) {
+        0 => disk.add(&name, lines_after(before, n + 10_000, &[spawn("late")]).0.concat().as_bytes()),
+        1 => disk.add(&name, b"{\"seq\":12,\"ts\":\"20"),
+        2 | 3 => assert!(store.seal(writing(n)).expect("sound")),
+        4 => drop(prune(&disk.process(), Keep::None, time(n)).expect("sound")),
+        _ => {}
+    }
+}
+
+fn asks(rng: &mut Rng) -> Request {
+    let tree = format!("src/{}/**", rng.below(40));
+    let tree = if rng.one_in(20) { "src/**" } else { &tree };
+    request("o", &format!("lane{}", rng.below(40)), &[tree])
+}
+
+#[test]
+fn a_decision_by_the_index_is_that_of_all_leases() {
+    let mut left_out = 0;
+    for seed in 0..25 {
+        let mut rng = Rng::new(seed);
+        let disk = MemDisk::new();
+        for n in 1..120 {
+            step(&disk, &mut rng, n);
+            let mut store = by_index(&disk);
+            let asked = asks(&mut rng);
+            left_out += u32::from(compare(&disk, &mut store, &asked, n, &format!("seed {seed}, step {n}")));
+            if rng.one_in(3) {
+                // Whoever has left out leases appends and seals like anybody.
+                let state = store.segment().expect("loaded").state.clone();
+                let ops = decide(&state, &asked, Evidence::at(clock(n)), time(n)).1;
+                store.append_if(writing(20_000 + n), &ops).expect("sound");
+                store.commit().expect("sound");
+                let whole = load(disk.process()).expect("sound");
+                assert!(!rng.one_in(4) || store.seal(writing(30_000 + n)).expect("sound"));
+                let sealed = load(disk.process()).expect("sound");
+                assert_eq!(sealed.live, whole.live, "seed {seed}, step {n}");
+            }
+            store.tend_index();
+        }
+    }
+    assert!(left_out > 600, "leases were left out {left_out} times");
+}
+
+/// A store with `leases` leases in its root, two thirds of them as the index knows them, and some records behind it.
+fn store_with_index(leases: u64) -> MemDisk {
+    let disk = MemDisk::new();
+    let mut client = Client::new(disk.process(), "o");
+    for n in 1..=leases {
+        client.acquire(n, &format!("lane{n}"), &[&format!("src/{n}/**")]).expect("sound");
+    }
+    client.store.seal(writing(leases + 1)).expect("sound");
+    tend(&disk);
+    client.acquire(leases + 2, "more", &["docs/**"]).expect("sound");
+    let live = load(disk.process()).expect("sound").live;
+    let ends: Vec<_> = live.iter().filter(|lease| lease.lease.get() % 3 == 0).map(release_of).collect();
+    client.write(leases + 3, &ends).expect("sound");
+    tend(&disk);
+    disk
+}
+
+/// Somebody looks in vain, and makes what it looked for.
+fn tend(disk: &MemDisk) {
+    let mut store = by_index(disk);
+    store.prepare_for(writing(1), &Interest::default().in_lane(&lane("x"))).expect("sound");
+    store.tend_index();
+}
+
+fn root_of(disk: &MemDisk) -> arbiter::seq::Seq {
+    let mut store = FileStore::new(disk.process(), Access::Read);
+    store.load().expect("sound");
+    store.segment().expect("begun").root
+}
+
+#[test]
+fn whatever_becomes_of_an_index_changes_no_answer() {
+    let disk = store_with_index(7);
+    let name = index::name(root_of(&disk));
+    let good = disk.bytes(&name).expect("it was made");
+    let asked =
+        [request("o", "new", &["src/4/x"]), request("o", "lane2", &["b"]), request("o", "new", &["free"])];
+    let mut left_out = 0;
+    let mut check = |at: &str, disk: &MemDisk| {
+        for asked in &asked {
+            left_out += u32::from(compare(disk, &mut by_index(disk), asked, 99, at));
+        }
+    };
+    check("as it is", &disk);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        disk.overwrite(&name, &bad);
+        check(&format!("byte {at}"), &disk);
+        disk.overwrite(&name, &good[..at]);
+        check(&format!("cut at {at}"), &disk);
+    }
+    for (from, to) in [(40, 60), (0, 30), (good.len() - 90, good.len())] {
+        let mut bad = good.clone();
+        bad[from..to].fill(0);
+        disk.overwrite(&name, &bad);
+        check(&format!("NULs from {from} to {to}"), &disk);
+    }
+    assert_eq!(left_out, 3, "only a sound index is used");
+}
+
+#[test]
+fn an_index_of_another_root_is_not_believed() {
+    let disk = store_with_index(7);
+    let root = root_of(&disk);
+    // A store with the same numbers and other leases.
+    let other = MemDisk::new();
+    let mut client = Client::new(other.process(), "o");
+    for n in 1..=7 {
+        client.acquire(n, &format!("lane{n}"), &[&format!("else/{n}/**")]).expect("sound");
+    }
+    client.store.seal(writing(9_999)).expect("sound");
+    assert_eq!(root_of(&other), root);
+    other.put(&index::name(root), &disk.bytes(&index::name(root)).expect("it was made"));
+    assert!(!compare(
+        &other,
+        &mut by_index(&other),
+        &request("o", "new", &["else/4/x"]),
+        99,
+        "of another store"
+    ));
+    // And one that somebody makes again in its place.
+    tend(&other);
+    assert!(compare(&other, &mut by_index(&other), &request("o", "new", &["else/4/x"]), 99, "made again"));
+}
+
+#[test]
+fn rot_in_a_small_root_refuses_every_decision() {
+    let disk = store_with_index(7);
+    let root = segment::name(root_of(&disk));
+    let whole = disk.bytes(&root).expect("there");
+    let end = whole.iter().position(|&byte| byte == b'\n').expect("a root ends");
+    let asked = interest(&request("o", "new", &["free"]));
+    for at in 0..=end {
+        let copy = disk.copy();
+        copy.flip(&root, at * 8 + at % 8);
+        let refused = by_index(&copy).prepare_for(writing(99), &asked).map(drop);
+        assert!(matches!(refused, Err(JournalError::Damaged(_))), "byte {at}: {refused:?}");
+    }
+}
+
+/// Of a large root each decision reads what it rests on, and one piece beside it: every other one in its turn.
+#[test]
+fn rot_in_a_large_root_refuses_at_once_what_rests_on_it_and_soon_the_rest() {
+    let disk = store_with_index(600);
+    let root = segment::name(root_of(&disk));
+    let text = String::from_utf8(disk.bytes(&root).expect("there")).expect("text");
+    let root_bytes = text.find('\n').expect("a root ends");
+    let pieces = root_bytes.div_ceil(64 << 10) as u64;
+    assert!(pieces > 2, "{root_bytes} bytes");
+    let place = text.find("src/500/").expect("it is there");
+    disk.flip(&root, place * 8);
+
+    let asked = interest(&request("o", "new", &["src/500/x"]));
+    let refused = by_index(&disk).prepare_for(writing(999), &asked).map(drop);
+    assert!(matches!(refused, Err(JournalError::Damaged(_))), "{refused:?}");
+
+    let mut granted = 0;
+    let last = (0..=pieces).find_map(|n| {
+        let asked = request("o", &format!("free{n}"), &[&format!("free/{n}")]);
+        let mut store = by_index(&disk);
+        let state = match store.prepare_for(writing(1000 + n), &interest(&asked)) {
+            Ok(state) => state.clone(),
+            Err(error) => return Some(error),
+        };
+        assert!(state.live.len() < 100, "it read by the index");
+        let ops = decide(&state, &asked, Evidence::at(clock(n)), time(1000 + n)).1;
+        store.append_if(writing(1000 + n), &ops).expect("sound");
+        granted += 1;
+        None
+    });
+    assert!(matches!(last, Some(JournalError::Damaged(_))), "after {granted} grants: {last:?}");
+}
+
+#[test]
+fn who_is_interested_in_everything_reads_all() {
+    let disk = store_with_index(600);
+    let whole = load(disk.process()).expect("sound");
+    let state = by_index(&disk)
+        .prepare_for(writing(1), &interest(&request("o", "new", &["docs/x"])))
+        .expect("sound")
+        .clone();
+    assert!(state.live.len() < 10, "{}", state.live.len());
+    let everything = interest(&request("o", "new", &["**"]));
+    let state = by_index(&disk).prepare_for(writing(1), &everything).expect("sound").clone();
+    assert_eq!(state.live, whole.live);
+    let holder = whole.live.iter().nth(7).expect("there are more");
+    let state = by_index(&disk)
+        .prepare_for(writing(1), &Interest::default().in_lease(holder.lease))
+        .expect("sound")
+        .clone();
+    assert_eq!(state.live.get(holder.lease), Some(holder));
+    assert!(state.live.len() < 10);
+}
