@@ -68,7 +68,7 @@ pub fn words_of(lease: &Lease) -> BTreeSet<(Kind, Vec<u8>)> {
 /// What a request, or the holder of a lease, can come to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
-    lease: Option<LeaseId>,
+    leases: BTreeSet<LeaseId>,
     lanes: BTreeSet<Vec<u8>>,
     heads: Vec<Vec<u8>>,
     resources: BTreeSet<Vec<u8>>,
@@ -101,8 +101,9 @@ impl Interest {
 
     /// And in this lease.
     #[must_use]
-    pub fn in_lease(self, lease: LeaseId) -> Interest {
-        Interest { lease: Some(lease), ..self }
+    pub fn in_lease(mut self, lease: LeaseId) -> Interest {
+        self.leases.insert(lease);
+        self
     }
 
     /// And in whoever holds this lane.
@@ -153,7 +154,7 @@ impl Interest {
 
     /// Whether it is about the lease with this number.
     pub fn names(&self, lease: LeaseId) -> bool {
-        self.lease == Some(lease)
+        self.leases.contains(&lease)
     }
 
     /// Whether it goes to whoever waits: and who waits looks at every lease.

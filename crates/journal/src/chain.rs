@@ -45,8 +45,10 @@ pub struct Chain {
     file: String,
     root: Seq,
     head: Option<Head>,
-    /// The valid records, from the root on, without a gap.
+    /// The valid records, without a gap ...
     valid: Vec<(Crc, u64)>,
+    /// ... from this one on: the root, mostly.
+    known_from: Seq,
     /// The void ones.
     late: HashSet<(u64, Crc)>,
     sealed: bool,
@@ -64,6 +66,7 @@ impl Chain {
             root,
             head: None,
             valid: Vec::new(),
+            known_from: root,
             late: HashSet::new(),
             sealed: false,
             void: 0,
@@ -73,12 +76,18 @@ impl Chain {
         }
     }
 
-    /// A chain whose root is known, with its nonce and the bytes that it has with its newline. What follows it is to be fed.
-    pub(crate) fn behind(file: impl Into<String>, root: Head, nonce: u64, bytes: u64) -> Chain {
-        let mut chain = Chain::new(file, root.seq);
-        (chain.head, chain.fed) = (Some(root), bytes);
-        chain.valid.push((root.crc, nonce));
+    /// A chain of which so many bytes were read by somebody else, whose last record is known with its nonce. Of the records
+    /// before it nothing is.
+    pub(crate) fn behind(file: impl Into<String>, root: Seq, head: Head, nonce: u64, bytes: u64) -> Chain {
+        let mut chain = Chain::new(file, root);
+        (chain.head, chain.known_from, chain.fed) = (Some(head), head.seq, bytes);
+        chain.valid.push((head.crc, nonce));
         chain
+    }
+
+    /// The nonce of the last valid record.
+    pub(crate) fn nonce(&self) -> Option<u64> {
+        self.valid.last().map(|&(_, nonce)| nonce)
     }
 
     /// Reads the bytes that follow those already read, and calls `each` for every valid record. `is_seal`
@@ -220,7 +229,7 @@ impl Chain {
     }
 
     fn valid_at(&self, seq: Seq) -> Option<&(Crc, u64)> {
-        let at = seq.get().checked_sub(self.root.get()).and_then(|at| usize::try_from(at).ok());
+        let at = seq.get().checked_sub(self.known_from.get()).and_then(|at| usize::try_from(at).ok());
         at.and_then(|at| self.valid.get(at))
     }
 

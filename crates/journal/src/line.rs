@@ -134,20 +134,6 @@ pub(crate) fn body<'a>(frame: &Frame<'_>, text: &'a [u8]) -> Option<&'a [u8]> {
     text.get(begin..text.len().checked_sub(NONCE_PART + PREV_PART + CRC_PART)?)
 }
 
-/// What stands before the body of a record, and what behind it.
-pub(crate) fn around_body<'a>(frame: &Frame<'_>, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let body = body(frame, text)?;
-    let begin = text.len() - NONCE_PART - PREV_PART - CRC_PART - body.len();
-    Some((&text[..begin], &text[begin + body.len()..]))
-}
-
-/// The frame of a record of which only that is known. Nothing tells whether the checksum holds.
-pub(crate) fn frame_around<T>(begins: &[u8], ends: &[u8], then: impl FnOnce(Frame<'_>) -> T) -> Option<T> {
-    let crc = stated_crc(ends)?;
-    let covered = [begins, &ends[..ends.len() - CRC_PART]].concat();
-    frame(&covered, crc).map(then)
-}
-
 /// The frame in the bytes that a checksum covers. Costs the same however long the record is.
 pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let rest = covered.strip_prefix(TOKEN)?;

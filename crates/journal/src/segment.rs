@@ -4,7 +4,7 @@ use arbiter::seq::Seq;
 
 use crate::chain::{Chain, Flow, Head, Valid};
 use crate::disk::{Dir, Disk, Name};
-use crate::line::{self, Crc, Frame};
+use crate::line::{self, Crc};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, Counters, FORMAT, Op, Record};
 use crate::state::{State, Unread};
@@ -63,32 +63,24 @@ pub(crate) struct Legacy {
     state: State,
 }
 
-/// A root of which the body was not read.
+/// The beginning of a segment that was read by somebody else, as far as it need be known to read on.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub(crate) struct Covered {
+    pub(crate) root: Seq,
+    /// The last record of it, with its nonce.
     pub(crate) head: Head,
-    nonce: u64,
-    bytes: u64,
-    format: String,
-    repaired_after: Option<u64>,
+    pub(crate) nonce: u64,
+    /// How many bytes it has.
+    pub(crate) bytes: u64,
+    pub(crate) root_bytes: u64,
+    pub(crate) format: String,
+    pub(crate) repaired_after: Option<u64>,
 }
 
-impl Root {
-    /// The root at `seq`, by what stands around its body, its bytes without newline, and what it says beside leases.
-    pub(crate) fn known(seq: Seq, begins: &str, ends: &str, bytes: u64, rest: &Checkpoint) -> Option<Root> {
-        let head = |frame: Frame<'_>| {
-            let Frame { seq, ts, crc, nonce, .. } = frame;
-            (frame.op == "CHECKPOINT").then_some((Head { seq, crc, ts }, nonce))
-        };
-        let (head, nonce) = line::frame_around(begins.as_bytes(), ends.as_bytes(), head)??;
-        let Checkpoint { format, repaired_after, .. } = rest;
-        (head.seq == seq).then(|| Root {
-            head,
-            nonce,
-            bytes,
-            format: format.clone(),
-            repaired_after: *repaired_after,
-        })
+impl Covered {
+    /// The chain that goes on behind it.
+    pub(crate) fn chain(&self) -> Chain {
+        Chain::behind(name(self.root).to_string(), self.root, self.head, self.nonce, self.bytes)
     }
 }
 
@@ -155,9 +147,10 @@ impl Segment {
         fold.finish(chain)
     }
 
-    /// Reads what is behind a root that is known: the records that change `state`, and none that closes the segment.
-    pub(crate) fn behind(root: Root, state: State, bytes: &[u8]) -> Result<Segment, Damage> {
-        let Root { head, nonce, bytes: root_bytes, format, repaired_after } = root;
+    /// Reads the records behind what is covered, which amounts to `state`; none of them may close the segment.
+    pub(crate) fn behind(covered: Covered, state: State, bytes: &[u8]) -> Result<Segment, Damage> {
+        let mut chain = covered.chain();
+        let Covered { root, root_bytes, format, repaired_after, .. } = covered;
         let reader = Reader {
             state: Some(state),
             format,
@@ -166,14 +159,13 @@ impl Segment {
             ..Reader::default()
         };
         let mut fold = Fold { reader, unread: Unread::default(), before: None };
-        let mut chain = Chain::behind(name(head.seq).to_string(), head, nonce, root_bytes + 1);
         chain.feed(bytes, |valid| {
             let Valid { offset, frame, .. } = valid;
             let taken = match frame.op {
                 "CHECKPOINT" => Err("what a checkpoint says is told by all leases".into()),
                 _ => fold.take(&valid),
             };
-            taken.map_err(|what| impossible(head.seq, offset, frame.seq, what))
+            taken.map_err(|what| impossible(root, offset, frame.seq, what))
         })?;
         fold.finish(chain)
     }

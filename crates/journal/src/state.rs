@@ -53,15 +53,15 @@ pub struct State {
 /// word: whoever reads all of them finds out.
 #[derive(Clone, Debug, PartialEq)]
 struct LeftOut {
-    /// Every lease before this one that is not here may be there.
-    root: Seq,
+    /// Every lease up to this one that is not here may be there.
+    up_to: Seq,
     /// Those of them whose answers are kept.
     answered: BTreeSet<LeaseId>,
 }
 
 impl LeftOut {
     fn may_have(&self, lease: LeaseId) -> bool {
-        lease.get() < self.root.get()
+        lease.get() <= self.up_to.get()
     }
 }
 
@@ -91,10 +91,10 @@ impl State {
         Ok(state)
     }
 
-    /// From now on leases before `root` that are not here are taken to live elsewhere; of those whose answers are kept,
+    /// From now on leases up to `up_to` that are not here are taken to live all the same; of those whose answers are kept,
     /// these do.
-    pub(crate) fn leave_out_others(&mut self, root: Seq, answered: BTreeSet<LeaseId>) {
-        self.left_out = Some(LeftOut { root, answered });
+    pub(crate) fn leave_out_others(&mut self, up_to: Seq, answered: BTreeSet<LeaseId>) {
+        self.left_out = Some(LeftOut { up_to, answered });
     }
 
     /// Whether all live leases are here.
@@ -109,15 +109,23 @@ impl State {
     /// When leases were left out: they would be lost.
     pub fn checkpoint(&self, seal: bool) -> Checkpoint {
         assert!(self.is_whole(), "only who has read every lease can write them all down");
-        let kept = |lease: &Lease| KeptLease {
-            lease: lease.clone(),
-            extra: self.extra.get(&lease.lease).cloned().unwrap_or_default(),
-        };
+        let leases = self.live.iter().filter_map(|lease| self.kept(lease.lease)).collect();
+        Checkpoint { seal, leases, ..self.rest() }
+    }
+
+    /// A live lease with whatever is kept with it.
+    pub(crate) fn kept(&self, lease: LeaseId) -> Option<KeptLease> {
+        let extra = self.extra.get(&lease).cloned().unwrap_or_default();
+        Some(KeptLease { lease: self.live.get(lease)?.clone(), extra })
+    }
+
+    /// What a checkpoint says beside the leases.
+    pub(crate) fn rest(&self) -> Checkpoint {
         Checkpoint {
             format: FORMAT.into(),
-            seal,
+            seal: false,
             repaired_after: None,
-            leases: self.live.iter().map(kept).collect(),
+            leases: Vec::new(),
             waiters: self.waiters.iter().cloned().collect(),
             policy: self.policy.clone(),
             counters: self.counters.clone(),

@@ -14,7 +14,7 @@ use crate::JournalError;
 use crate::chain::Head;
 use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 use crate::history::{highest_marked, mark_of, roots};
-use crate::index::{self, INDEX, INDEX_FROM_BYTES, Looked};
+use crate::index::{self, INDEX, INDEX_FROM_BYTES, LAG_BYTES, Looked};
 use crate::line::{self, Crc, RECORD_BYTES_MAX, Stamp};
 use crate::mark::Mark;
 use crate::record::{self, FORMAT, Op};
@@ -100,8 +100,19 @@ pub struct FileStore<D: Disk> {
     present: Option<Present<D>>,
     unsynced: Option<Mark>,
     index_from: u64,
-    /// Whether somebody looked for an index in vain.
-    lacks_index: bool,
+    index: Index,
+}
+
+/// What the last who looked for the index of the active segment found.
+#[derive(Debug, Default)]
+enum Index {
+    /// One that will do, or nobody looked.
+    #[default]
+    Serves,
+    /// One that many records are behind of.
+    Lags,
+    /// None that fits.
+    Missing,
 }
 
 #[derive(Debug)]
@@ -132,7 +143,7 @@ impl<D: Disk> FileStore<D> {
             present: None,
             unsynced: None,
             index_from: INDEX_FROM_BYTES,
-            lacks_index: false,
+            index: Index::Serves,
         }
     }
 
@@ -198,17 +209,21 @@ impl<D: Disk> FileStore<D> {
         Ok(self.segment().map(|segment| &segment.state))
     }
 
-    /// Makes the index of the active segment, if somebody looked for it in vain and it is worth the while. It is a cache:
-    /// whatever goes wrong, the next one who looks in vain makes it.
+    /// Makes the index of the active segment, or brings it up to date, if somebody found that to be needed and it is worth
+    /// the while. It is a cache: whatever goes wrong, the next one who finds so does it.
     pub fn tend_index(&mut self) {
-        let Some(Present { segment, file, name, .. }) = &self.present else { return };
-        let bytes = segment.root_bytes;
-        if !std::mem::take(&mut self.lacks_index) || (bytes as u64) < self.index_from / 2 {
-            return;
-        }
-        let index = self.disk.read_part(file, name, 0, bytes).ok().and_then(|root| index::build(&root));
-        if let Some(index) = index {
-            let _only_a_cache = self.disk.replace(&index::name(segment.root), &index);
+        let found = std::mem::take(&mut self.index);
+        let Some(Present { segment, file, .. }) = &self.present else { return };
+        let (disk, root) = (&self.disk, segment.root);
+        let is_worth_it = segment.root_bytes as u64 >= self.index_from / 2;
+        let made = match found {
+            Index::Serves => None,
+            Index::Lags => index::advance(disk, file, root).or_else(|| index::build(disk, file, root)),
+            Index::Missing if !is_worth_it || index::is_there(disk, file, root) => None,
+            Index::Missing => index::build(disk, file, root),
+        };
+        if let Some(index) = made {
+            let _only_a_cache = disk.replace(&index::name(root), &index);
         }
     }
 
@@ -262,7 +277,7 @@ impl<D: Disk> FileStore<D> {
         }
         self.finish_rotation()?;
         // The next one who looks for it would read all that was just written.
-        self.lacks_index = true;
+        self.index = Index::Missing;
         Ok(true)
     }
 
@@ -367,7 +382,7 @@ impl<D: Disk> FileStore<D> {
             let mark = mark_of(&self.disk, root)?;
             let name = segment::name(root);
             let Some(file) = self.disk.open(&name, self.access)? else { return Ok(found) };
-            let (segment, bytes) = self.read(root, &file, &name, interest)?;
+            let (segment, bytes) = self.read(root, &file, &name, mark, interest)?;
             segment.check_mark(mark).map_err(JournalError::Damaged)?;
             let successor = segment.seal_seq().map(|(seq, _)| seq);
             let poisoned = self.disk.len(&segment::poison_name(root))?.is_some();
@@ -387,15 +402,20 @@ impl<D: Disk> FileStore<D> {
         root: Seq,
         file: &D::File,
         name: &Name,
+        mark: Option<Mark>,
         interest: Option<&Interest>,
     ) -> Result<(Segment, Option<Vec<u8>>), JournalError> {
         let bytes = match interest {
             None => segment::read_bytes(&self.disk, file, name)?,
             Some(interest) => match self.disk.read(file, name, 0, self.index_from) {
                 Err(error) if error.source.kind() == std::io::ErrorKind::FileTooLarge => {
-                    match index::look(&self.disk, file, root, interest) {
-                        Looked::Seen(segment) => return Ok((*segment, None)),
-                        Looked::NoIndex => self.lacks_index = true,
+                    let lag_bytes = LAG_BYTES.min(self.index_from);
+                    match index::look(&self.disk, file, root, mark, interest, lag_bytes) {
+                        Looked::Seen(segment, lags) => {
+                            self.index = if lags { Index::Lags } else { Index::Serves };
+                            return Ok((*segment, None));
+                        }
+                        Looked::NoIndex => self.index = Index::Missing,
                         Looked::ReadAll => {}
                     }
                     segment::read_bytes(&self.disk, file, name)?

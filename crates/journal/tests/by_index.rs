@@ -4,6 +4,7 @@ mod common;
 
 use arbiter::evidence::Evidence;
 use arbiter::interest::Interest;
+use arbiter::lease::Lease;
 use arbiter::policy::Policy;
 use arbiter::request::{Request, RequestId};
 use common::{
@@ -98,7 +99,7 @@ fn asks(rng: &mut Rng) -> Request {
 #[test]
 fn a_decision_by_the_index_is_that_of_all_leases() {
     let mut left_out = 0;
-    for seed in 0..25 {
+    for seed in 0..12 {
         let mut rng = Rng::new(seed);
         let disk = MemDisk::new();
         for n in 1..120 {
@@ -120,10 +121,11 @@ fn a_decision_by_the_index_is_that_of_all_leases() {
             store.tend_index();
         }
     }
-    assert!(left_out > 600, "leases were left out {left_out} times");
+    assert!(left_out > 300, "leases were left out {left_out} times");
 }
 
-/// A store with `leases` leases in its root, two thirds of them as the index knows them, and some records behind it.
+/// A store with `leases` leases in its root, of which a third ended later and one beat, as its index knows; and a record
+/// behind what the index covers.
 fn store_with_index(leases: u64) -> MemDisk {
     let disk = MemDisk::new();
     let mut client = Client::new(disk.process(), "o");
@@ -131,12 +133,13 @@ fn store_with_index(leases: u64) -> MemDisk {
         client.acquire(n, &format!("lane{n}"), &[&format!("src/{n}/**")]).expect("sound");
     }
     client.store.seal(writing(leases + 1)).expect("sound");
-    tend(&disk);
     client.acquire(leases + 2, "more", &["docs/**"]).expect("sound");
     let live = load(disk.process()).expect("sound").live;
-    let ends: Vec<_> = live.iter().filter(|lease| lease.lease.get() % 3 == 0).map(release_of).collect();
-    client.write(leases + 3, &ends).expect("sound");
+    let (ends, others): (Vec<_>, Vec<_>) = live.iter().partition(|lease| lease.lease.get() % 3 == 0);
+    client.write(leases + 3, &ends.into_iter().map(release_of).collect::<Vec<_>>()).expect("sound");
+    client.write(leases + 4, &[heartbeat_of(others[1], leases + 4)]).expect("sound");
     tend(&disk);
+    client.acquire(leases + 5, "behind", &["doc/**"]).expect("sound");
     disk
 }
 
@@ -160,28 +163,28 @@ fn whatever_becomes_of_an_index_changes_no_answer() {
     let good = disk.bytes(&name).expect("it was made");
     let asked =
         [request("o", "new", &["src/4/x"]), request("o", "lane2", &["b"]), request("o", "new", &["free"])];
-    let mut left_out = 0;
-    let mut check = |at: &str, disk: &MemDisk| {
-        for asked in &asked {
-            left_out += u32::from(compare(disk, &mut by_index(disk), asked, 99, at));
-        }
+    let check = |at: &str, disk: &MemDisk| {
+        asked.iter().filter(|asked| compare(disk, &mut by_index(disk), asked, 99, at)).count()
     };
-    check("as it is", &disk);
+    assert_eq!(check("as it is", &disk), asked.len());
+    let mut used = Vec::new();
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         disk.overwrite(&name, &bad);
-        check(&format!("byte {at}"), &disk);
+        used.extend((check(&format!("byte {at}"), &disk) > 0).then_some(at));
         disk.overwrite(&name, &good[..at]);
-        check(&format!("cut at {at}"), &disk);
+        used.extend((check(&format!("cut at {at}"), &disk) > 0).then_some(at));
     }
-    for (from, to) in [(40, 60), (0, 30), (good.len() - 90, good.len())] {
+    // What is not sound is not used; but for leases that nobody asks for here, which nobody reads.
+    let first = *used.first().expect("some leases stand in the index itself");
+    assert!(good[first..].starts_with(b"{\"lease\":"), "byte {first} was changed in vain");
+    for (from, to) in [(40, 60), (0, 30), (first - 90, first)] {
         let mut bad = good.clone();
         bad[from..to].fill(0);
         disk.overwrite(&name, &bad);
-        check(&format!("NULs from {from} to {to}"), &disk);
+        assert_eq!(check(&format!("NULs from {from} to {to}"), &disk), 0);
     }
-    assert_eq!(left_out, 3, "only a sound index is used");
 }
 
 #[test]
@@ -209,6 +212,40 @@ fn an_index_of_another_root_is_not_believed() {
     assert!(compare(&other, &mut by_index(&other), &request("o", "new", &["else/4/x"]), 99, "made again"));
 }
 
+/// Somebody has appended and is not durable yet; somebody else makes the index meanwhile.
+#[test]
+fn an_index_that_covers_more_than_is_marked_raises_no_alarm() {
+    let disk = store_with_index(7);
+    let mut slow = FileStore::new(disk.process(), Access::Append);
+    slow.prepare(writing(50)).expect("sound");
+    slow.append_if(writing(50), &[spawn("one"), spawn("two"), spawn("three"), spawn("four")]).expect("sound");
+    disk.take(&index::name(root_of(&disk)));
+    tend(&disk);
+    let asked = request("o", "new", &["src/4/x"]);
+    compare(&disk, &mut by_index(&disk), &asked, 99, "before it is marked");
+    slow.commit().expect("sound");
+    assert!(compare(&disk, &mut by_index(&disk), &asked, 99, "after"));
+}
+
+/// A lease that the index knows and nobody asks about goes on and ends without a reading of all.
+#[test]
+fn records_about_leases_that_were_left_out_are_no_reason_to_read_all() {
+    let disk = store_with_index(7);
+    let live = load(disk.process()).expect("sound").live;
+    let mut client = Client::new(disk.process(), "o");
+    let free = request("o", "new", &["free"]);
+    let mut check = |n, op, lease: &Lease| {
+        client.write(n, &[op]).expect("sound");
+        assert!(compare(&disk, &mut by_index(&disk), &free, 99, "a lease"), "{lease}");
+    };
+    for (n, lease) in (60..).zip(live.iter()) {
+        check(n, heartbeat_of(lease, n), lease);
+    }
+    for (n, lease) in (80..).zip(live.iter().skip(1)) {
+        check(n, release_of(lease), lease);
+    }
+}
+
 #[test]
 fn rot_in_a_small_root_refuses_every_decision() {
     let disk = store_with_index(7);
@@ -233,10 +270,10 @@ fn rot_in_a_large_root_refuses_at_once_what_rests_on_it_and_soon_the_rest() {
     let root_bytes = text.find('\n').expect("a root ends");
     let pieces = root_bytes.div_ceil(64 << 10) as u64;
     assert!(pieces > 2, "{root_bytes} bytes");
-    let place = text.find("src/500/").expect("it is there");
+    let place = text.find("src/501/").expect("it is there");
     disk.flip(&root, place * 8);
 
-    let asked = interest(&request("o", "new", &["src/500/x"]));
+    let asked = interest(&request("o", "new", &["src/501/x"]));
     let refused = by_index(&disk).prepare_for(writing(999), &asked).map(drop);
     assert!(matches!(refused, Err(JournalError::Damaged(_))), "{refused:?}");
 

@@ -1,0 +1,262 @@
+//! Reading a segment by its index.
+
+use std::collections::BTreeSet;
+
+use arbiter::interest::Interest;
+use arbiter::seq::{LeaseId, Seq};
+
+use super::file::{Entry, FRONT_BYTES, File, Header, Place, front};
+use super::{LAG_TURNS, PIECE_BYTES, name};
+use crate::chain::Head;
+use crate::checksum::crc32;
+use crate::disk::{Access, Disk, Name};
+use crate::line::Crc;
+use crate::mark::Mark;
+use crate::record::KeptLease;
+use crate::segment::{self, Covered, SEGMENT_BYTES_MAX, Segment};
+use crate::state::State;
+
+/// Bytes that are read at first: mostly the whole header.
+const FIRST_BYTES: usize = 32 << 10;
+/// A reader whom more leases concern reads the whole segment.
+const FOUND_MAX: usize = 4096;
+/// How many leases stand for whoever lives at all.
+const ANYBODY: u64 = 16;
+
+/// What became of an attempt to read a segment by its index.
+pub(crate) enum Looked {
+    /// The segment, with the leases that are of interest; whether it is this reader's turn to bring the index up to date.
+    Seen(Box<Segment>, bool),
+    /// There is no index that fits.
+    NoIndex,
+    /// This time the whole segment has to be read.
+    ReadAll,
+}
+
+/// Reads the segment `file` of this root, whose mark was read before, as far as it is of interest.
+pub(crate) fn look<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    root: Seq,
+    mark: Option<Mark>,
+    interest: &Interest,
+    lag_bytes: u64,
+) -> Looked {
+    // Whatever is wrong with it, it is only a cache.
+    let index = name(root);
+    let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return Looked::NoIndex };
+    let opened = Opened::of(disk, (file, root), (&cache, index));
+    let found = opened.as_ref().and_then(|opened| opened.find(interest));
+    let (Some(opened), Some(found)) = (opened, found) else { return Looked::NoIndex };
+    // What was acknowledged within what is covered is not known one by one.
+    if mark.is_some_and(|mark| mark.seq < opened.header.seq) {
+        return Looked::ReadAll;
+    }
+    match opened.seen(&found, interest) {
+        Seen::Enough(segment) => {
+            let turn = segment.chain.head().map_or(0, |head| head.seq.get());
+            let lags = opened.behind().len() as u64 > lag_bytes && turn.is_multiple_of(LAG_TURNS);
+            Looked::Seen(segment, lags)
+        }
+        Seen::TooLittle => Looked::ReadAll,
+        Seen::Odd => Looked::NoIndex,
+    }
+}
+
+/// Whether the segment has an index that fits.
+pub(crate) fn is_there<D: Disk>(disk: &D, file: &D::File, root: Seq) -> bool {
+    let index = name(root);
+    let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return false };
+    Opened::of(disk, (file, root), (&cache, index)).is_some()
+}
+
+/// What a segment amounts to for the one who is interested.
+pub(super) enum Seen {
+    Enough(Box<Segment>),
+    /// Whoever asks so has to look at every lease.
+    TooLittle,
+    /// There is something that only reading all can judge: rot, or a late writer who extends what is covered.
+    Odd,
+}
+
+/// What a table said to somebody.
+pub(super) struct Found {
+    places: Vec<Place>,
+    /// Those of the answered requests whose leases are in the table.
+    answered: BTreeSet<LeaseId>,
+}
+
+/// A file of which parts are read.
+struct Part<'d, D: Disk> {
+    disk: &'d D,
+    file: &'d D::File,
+    name: Name,
+}
+
+impl<D: Disk> Part<'_, D> {
+    fn bytes(&self, from: u64, len: usize) -> Option<Vec<u8>> {
+        self.disk.read_part(self.file, &self.name, from, len).ok().filter(|bytes| bytes.len() == len)
+    }
+
+    /// As [`Part::bytes`], if they have this checksum.
+    fn sound(&self, from: u64, len: usize, crc: u32) -> Option<Vec<u8>> {
+        self.bytes(from, len).filter(|bytes| crc32(bytes) == crc)
+    }
+
+    fn rest(&self, from: u64) -> Option<Vec<u8>> {
+        self.disk.read(self.file, &self.name, from, SEGMENT_BYTES_MAX).ok()
+    }
+}
+
+/// An index and the segment that it is of.
+pub(super) struct Opened<'d, D: Disk> {
+    segment: Part<'d, D>,
+    index: Part<'d, D>,
+    root: Seq,
+    pub(super) header: Header,
+    /// Where the table begins.
+    table: u64,
+    /// The segment from the stamp on.
+    end: Vec<u8>,
+}
+
+impl<'d, D: Disk> Opened<'d, D> {
+    /// `None` when the one is not of the other.
+    pub(super) fn of(
+        disk: &'d D,
+        (segment, root): (&'d D::File, Seq),
+        (index, name): (&'d D::File, Name),
+    ) -> Option<Opened<'d, D>> {
+        let segment = Part { disk, file: segment, name: segment::name(root) };
+        let index = Part { disk, file: index, name };
+        let (header, table) = header(&index)?;
+        let from = header.covers.checked_sub(header.stamp.len() as u64)?;
+        let end = segment.rest(from).filter(|end| end.starts_with(&header.stamp))?;
+        (header.seq >= root).then_some(Opened { segment, index, root, header, table, end })
+    }
+
+    /// The records behind what is covered.
+    pub(super) fn behind(&self) -> &[u8] {
+        &self.end[self.header.stamp.len()..]
+    }
+
+    /// The part of the segment that is covered, as far as it need be known to go on.
+    pub(super) fn covered(&self) -> Covered {
+        let Header { seq, ts, crc, nonce, covers, root_bytes, ref format, repaired_after, .. } = self.header;
+        Covered {
+            root: self.root,
+            head: Head { seq, crc: Crc(crc), ts },
+            nonce,
+            bytes: covers,
+            root_bytes,
+            format: format.clone(),
+            repaired_after,
+        }
+    }
+
+    /// Goes through the table, of which every byte is checked.
+    pub(super) fn each(&self, mut each: impl FnMut(Entry<'_>) -> Option<()>) -> Option<()> {
+        let mut from = self.table;
+        let mut left = self.header.leases;
+        for block in &self.header.blocks {
+            let bytes = self.index.sound(from, usize::try_from(block.bytes).ok()?, block.crc)?;
+            let mut entries = &bytes[..];
+            while !entries.is_empty() {
+                each(Entry::take(&mut entries)?)?;
+                left = left.checked_sub(1)?;
+            }
+            from += u64::from(block.bytes);
+        }
+        (left == 0).then_some(())
+    }
+
+    /// The leases that are of interest.
+    pub(super) fn find(&self, interest: &Interest) -> Option<Found> {
+        let answered = self.header.rest.answered.iter().map(|answer| LeaseId::from(answer.at));
+        let asked: BTreeSet<LeaseId> = answered.collect();
+        let mut found = Found { places: Vec::new(), answered: BTreeSet::new() };
+        let mut left = self.header.leases;
+        self.each(|entry| {
+            let lease = entry.place.lease;
+            if asked.contains(&lease) {
+                found.answered.insert(lease);
+            }
+            let is_somebody = interest.is_in_anybody() && left <= ANYBODY;
+            if entry.may_concern(interest)? || is_somebody || interest.names(lease) {
+                found.places.push(entry.place);
+            }
+            left = left.saturating_sub(1);
+            Some(())
+        })?;
+        Some(found)
+    }
+
+    /// What stands at a place.
+    pub(super) fn text_at(&self, place: &Place) -> Option<Vec<u8>> {
+        let (part, begin) = match place.file {
+            File::Segment => (&self.segment, 0),
+            File::Index => (&self.index, self.own()),
+        };
+        part.sound(begin + u64::from(place.at), usize::try_from(place.bytes).ok()?, place.crc)
+    }
+
+    /// All leases that stand in the index.
+    pub(super) fn own_text(&self) -> Option<Vec<u8>> {
+        self.index.rest(self.own())
+    }
+
+    fn own(&self) -> u64 {
+        self.table + self.header.blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>()
+    }
+
+    /// What the segment amounts to, without the leases that were not found.
+    pub(super) fn seen(&self, found: &Found, interest: &Interest) -> Seen {
+        if found.places.len() > FOUND_MAX {
+            return Seen::TooLittle;
+        }
+        let Some(segment) = self.read(found) else { return Seen::Odd };
+        let State { waiters, live, .. } = &segment.state;
+        let looks_further = interest.is_in_the_line() && !waiters.is_empty();
+        let knows_nobody = interest.is_in_anybody() && live.is_empty();
+        if looks_further || knows_nobody { Seen::TooLittle } else { Seen::Enough(Box::new(segment)) }
+    }
+
+    fn read(&self, found: &Found) -> Option<Segment> {
+        let mut state = State::restore(self.header.rest.clone()).ok()?;
+        for place in &found.places {
+            let KeptLease { lease, extra } = serde_json::from_slice(&self.text_at(place)?).ok()?;
+            (lease.lease == place.lease).then_some(())?;
+            state.admit(lease, extra).ok()?;
+        }
+        state.leave_out_others(self.header.seq, found.answered.clone());
+        let segment = Segment::behind(self.covered(), state, self.behind()).ok()?;
+        self.is_sound_somewhere(segment.chain.head()?.seq)?;
+        Some(segment)
+    }
+
+    /// One piece after the other is checked, by one record after the other: so what has rotted where nobody looks is
+    /// found before long.
+    fn is_sound_somewhere(&self, turn: Seq) -> Option<()> {
+        let Header { pieces, covers, .. } = &self.header;
+        let piece = usize::try_from(turn.get() % pieces.len().max(1) as u64).ok()?;
+        let from = (piece * PIECE_BYTES) as u64;
+        let len = usize::try_from(covers.checked_sub(from)?).ok()?.min(PIECE_BYTES);
+        self.segment.sound(from, len, *pieces.get(piece)?).map(drop)
+    }
+
+    /// As much of the segment as is read beside what is behind.
+    pub(super) fn segment_part(&self, from: u64, len: usize) -> Option<Vec<u8>> {
+        self.segment.bytes(from, len)
+    }
+}
+
+/// The header of an index, and where its table begins.
+fn header<D: Disk>(index: &Part<'_, D>) -> Option<(Header, u64)> {
+    let first = index.disk.read_part(index.file, &index.name, 0, FIRST_BYTES).ok()?;
+    let (len, crc) = front(&first)?;
+    let header = match first.get(FRONT_BYTES..FRONT_BYTES + len) {
+        Some(header) => (crc32(header) == crc).then(|| serde_json::from_slice(header))?,
+        None => serde_json::from_slice(&index.sound(FRONT_BYTES as u64, len, crc)?),
+    };
+    Some((header.ok()?, (FRONT_BYTES + len) as u64))
+}
