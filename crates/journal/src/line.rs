@@ -36,8 +36,6 @@ const CRC_PART: usize = CRC_KEY.len() + 8 + 2;
 const PREV_PART: usize = PREV_KEY.len() + 8 + 1;
 /// `,"nonce":"0123456789abcdef"`
 const NONCE_PART: usize = NONCE_KEY.len() + 16 + 1;
-/// Digits of the largest number.
-const SEQ_DIGITS_MAX: usize = 20;
 /// Letters that the name of an operation may have.
 const OP_BYTES_MAX: usize = 64;
 const TIME_LEN: usize = "2026-11-21T07:31:11.123Z".len();
@@ -137,12 +135,8 @@ pub(crate) fn body<'a>(frame: &Frame<'_>, text: &'a [u8]) -> Option<&'a [u8]> {
 /// The frame in the bytes that a checksum covers. Costs the same however long the record is.
 pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
     let rest = covered.strip_prefix(TOKEN)?;
-    let digits = rest.iter().take(SEQ_DIGITS_MAX + 1).take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = rest.split_at(digits);
-    if number.first() == Some(&b'0') {
-        return None;
-    }
-    let seq = Seq::new(std::str::from_utf8(number).ok()?.parse().ok()?)?;
+    let (seq, rest) = number(rest)?;
+    let seq = Seq::new(seq)?;
     let rest = rest.strip_prefix(TS_KEY)?;
     let (ts, rest) = rest.split_at_checked(TIME_LEN)?;
     let ts = Timestamp::parse_as_written(ts)?;
@@ -160,6 +154,22 @@ pub(crate) fn frame(covered: &[u8], crc: Crc) -> Option<Frame<'_>> {
         return None;
     }
     Some(Frame { seq, ts, op, nonce, prev: Crc(u32::try_from(prev).ok()?), crc })
+}
+
+/// The number that a text begins with, in its one spelling, and what stands behind it. Looks no further than a number can
+/// go on.
+pub(crate) fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digit = |at: usize| text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10);
+    let mut number = u64::from(digit(0)?);
+    let mut digits = 1;
+    while let Some(digit) = digit(digits) {
+        if number == 0 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+        digits += 1;
+    }
+    Some((number, &text[digits..]))
 }
 
 fn lower_hex(text: &[u8]) -> Option<u64> {
