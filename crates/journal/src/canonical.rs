@@ -6,6 +6,8 @@
 //! escape, a letter beyond ASCII, a field of a newer version, a request with a name) is left to it. It is the
 //! authority; this is a short cut, and `tests/short_cut.rs` holds the two against each other.
 
+use std::collections::VecDeque;
+
 use arbiter::name::NAME_BYTES_MAX;
 use arbiter::region::{Entry, Region};
 use arbiter::request::PROCESSES_MAX;
@@ -13,6 +15,7 @@ use arbiter::seq::{Fence, LeaseId};
 use arbiter::time::{Span, Timestamp};
 
 use crate::line::{self, Frame};
+use crate::record::Ended;
 
 /// An ACQUIRE: lane and owner of its lease. The rest is read when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,26 @@ pub(crate) fn heartbeat<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<(About,
     let clock = body.clock()?;
     body.ends_with(b"")?;
     Some((about, clock))
+}
+
+/// Whether this is what stands of these leases at the end of a checkpoint, to the byte. Each checkpoint has dozens of them,
+/// and nearly all of them say five things.
+pub(crate) fn are_ended(text: &[u8], ended: &VecDeque<Ended>) -> bool {
+    let mut body = Cursor(text);
+    let mut are_said = || {
+        if !ended.is_empty() {
+            body.eat(b",\"ended\":[")?;
+            for (n, ended) in ended.iter().enumerate() {
+                if n > 0 {
+                    body.eat(b",")?;
+                }
+                body.ended(ended)?;
+            }
+            body.eat(b"]")?;
+        }
+        body.ends_with(b"")
+    };
+    are_said().is_some()
 }
 
 /// The codes of refusals; what is not among them is for the other reader to judge.
@@ -339,6 +362,36 @@ impl<'a> Cursor<'a> {
         self.eat(b"}")
     }
 
+    /// What is written of an ended lease.
+    fn ended(&mut self, ended: &Ended) -> Option<()> {
+        let begin = self.0;
+        if self.ended_plainly(ended).is_none() {
+            let json = serde_json::to_vec(ended).ok()?;
+            self.0 = begin.strip_prefix(&json[..])?;
+        }
+        Some(())
+    }
+
+    /// The same of one that was given back, whose names are plain.
+    fn ended_plainly(&mut self, ended: &Ended) -> Option<()> {
+        let Ended { lease, fence, lane, owner, worktree: None, evicted: None, by: None, forced: None, at } =
+            ended
+        else {
+            return None;
+        };
+        self.eat(b"{\"lease\":")?;
+        (self.number()? == lease.get()).then_some(())?;
+        self.eat(b",\"fence\":")?;
+        (self.number()? == fence.get()).then_some(())?;
+        self.eat(b",\"lane\":")?;
+        (self.text()? == lane.as_str().as_bytes()).then_some(())?;
+        self.eat(b",\"owner\":")?;
+        (self.text()? == owner.as_str().as_bytes()).then_some(())?;
+        self.eat(b",\"at\":")?;
+        (self.number()? == at.get()).then_some(())?;
+        self.eat(b"}")
+    }
+
     /// A region; one that is written like `known`, which is sound, is not looked at again.
     fn region(&mut self, known: &[u8]) -> Option<()> {
         if !known.is_empty()
@@ -431,6 +484,9 @@ mod tests {
             };
             assert!(is_read, "{line}");
         }
+        let json = r#"{"lease":6,"fence":6,"lane":"x/**","owner":"o3","at":7}"#;
+        let ended: Ended = serde_json::from_str(json).expect(json);
+        assert!(Cursor(json.as_bytes()).ended_plainly(&ended).is_some());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use arbiter::queue::WaitQueue;
 use serde::ser::{Serialize, Serializer};
 
 use super::State;
-use crate::record::{Answer, Counters, Ended, FORMAT, KeptLease};
+use crate::canonical;
+use crate::record::{Answer, Counters, FORMAT, KeptLease};
 
-/// What [`State::checkpoint`] is when it is written, without a copy of it all.
+/// What [`State::checkpoint`] is when it is written, without a copy of it all, up to the ended leases. Those come last.
 #[derive(serde::Serialize)]
 struct Said<'a> {
     format: &'static str,
@@ -21,8 +22,6 @@ struct Said<'a> {
     counters: &'a Counters,
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
     answered: &'a VecDeque<Answer>,
-    #[serde(skip_serializing_if = "VecDeque::is_empty")]
-    ended: &'a VecDeque<Ended>,
 }
 
 struct Leases<'a>(&'a State);
@@ -69,35 +68,101 @@ impl State {
             policy: &self.policy,
             counters,
             answered: &self.answered,
-            ended: &self.ended,
         };
         let Ok(json) = serde_json::to_vec(&said) else { return false };
         // Where the object begins there is a comma in the record, and where it ends there is nothing.
         let inner = json.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
-        inner.is_some() && body.strip_prefix(b",") == inner
+        let rest = inner.and_then(|inner| body.strip_prefix(b",")?.strip_prefix(inner));
+        rest.is_some_and(|rest| canonical::are_ended(rest, &self.ended))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arbiter::lease::Standing;
+    use arbiter::name::{LaneName, OwnerName};
+    use arbiter::request::Note;
+    use arbiter::seq::{Fence, LeaseId, Seq};
+    use arbiter::worktree::WorktreeName;
+
     use super::*;
+    use crate::record::Ended;
+
+    /// Leases that ended in every way, with names of every kind.
+    fn ended() -> VecDeque<Ended> {
+        let ended = |name: &str, n: u64| Ended {
+            lease: LeaseId::new(n).unwrap(),
+            fence: Fence::new(n + 1).unwrap(),
+            lane: LaneName::new(name).unwrap(),
+            owner: OwnerName::new(name).unwrap(),
+            worktree: None,
+            evicted: None,
+            by: None,
+            forced: None,
+            at: Seq::new(n + 10).unwrap(),
+        };
+        let evicted = Ended {
+            worktree: WorktreeName::new("w").ok(),
+            evicted: Some(Standing::Dead),
+            by: OwnerName::new("o").ok(),
+            forced: Note::new("it hung").ok(),
+            ..ended("api", 3)
+        };
+        [ended("api", 1), ended("a \"b\" \\c\u{e9}\u{1}", 2), evicted, ended("web", 99)].into()
+    }
 
     #[test]
     fn only_the_very_bytes_that_would_be_written_will_do() {
-        let state = State::default();
+        for state in [State::default(), State { ended: ended(), ..State::default() }] {
+            let json = serde_json::to_string(&state.checkpoint(true)).unwrap();
+            let body = format!(",{}", &json[1..json.len() - 1]);
+            let counters = Counters::default();
+            assert!(state.is_sealed_by(body.as_bytes(), &counters), "{body}");
+            for at in 0..body.len() {
+                let mut changed = body.clone().into_bytes();
+                changed[at] ^= 1;
+                assert!(!state.is_sealed_by(&changed, &counters), "byte {at} of {body}");
+                assert!(!state.is_sealed_by(&body.as_bytes()[..at], &counters), "cut at {at}");
+            }
+            for longer in [format!("{body}}}"), format!("{body},\"x\":1"), format!("{body}}}}}")] {
+                assert!(!state.is_sealed_by(longer.as_bytes(), &counters), "{longer}");
+            }
+            assert!(!state.is_sealed_by(body.as_bytes(), &Counters { grants: 1, ..Counters::default() }));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_with_other_ended_leases_will_not_do() {
+        let state = State { ended: ended(), ..State::default() };
         let json = serde_json::to_string(&state.checkpoint(true)).unwrap();
         let body = format!(",{}", &json[1..json.len() - 1]);
-        let counters = Counters::default();
-        assert!(state.is_sealed_by(body.as_bytes(), &counters), "{body}");
-        for at in 0..body.len() {
-            let mut changed = body.clone().into_bytes();
-            changed[at] ^= 1;
-            assert!(!state.is_sealed_by(&changed, &counters), "byte {at} of {body}");
-            assert!(!state.is_sealed_by(&body.as_bytes()[..at], &counters), "cut at {at}");
+        let mut others = Vec::new();
+        for n in 0..ended().len() {
+            others.extend([n, n + 1].map(|twice| {
+                let mut more = ended();
+                more.insert(twice, ended()[n].clone());
+                more
+            }));
+            let mut fewer = ended();
+            fewer.remove(n);
+            others.push(fewer);
         }
-        for longer in [format!("{body}}}"), format!("{body},\"x\":1"), format!("{body}}}}}")] {
-            assert!(!state.is_sealed_by(longer.as_bytes(), &counters), "{longer}");
+        let full = ended()[2].clone();
+        let more: [fn(&mut Ended, Ended); 4] = [
+            |ended, full| ended.worktree = full.worktree,
+            |ended, full| ended.evicted = full.evicted,
+            |ended, full| ended.by = full.by,
+            |ended, full| ended.forced = full.forced,
+        ];
+        others.extend(more.map(|add| {
+            let mut other = ended();
+            add(&mut other[0], full.clone());
+            other
+        }));
+        for other in others {
+            let other = State { ended: other, ..State::default() };
+            assert!(!other.is_sealed_by(body.as_bytes(), &Counters::default()), "{other:?}");
         }
-        assert!(!state.is_sealed_by(body.as_bytes(), &Counters { grants: 1, ..Counters::default() }));
+        assert!(!State::default().is_sealed_by(body.as_bytes(), &Counters::default()));
     }
 }
