@@ -48,18 +48,19 @@ impl Timestamp {
     /// ```
     pub fn parse_as_written(text: &[u8]) -> Option<Timestamp> {
         let text: &[u8; 24] = text.try_into().ok()?;
-        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
-        if marks.iter().any(|&(at, mark)| text[at] != mark) {
+        // All bytes at once: a digit where there is a 0, and elsewhere what stands here.
+        let is_written =
+            text.iter().zip(b"0000-00-00T00:00:00.000Z").fold(true, |is_written, (&byte, &like)| {
+                is_written & (byte.wrapping_sub(like) <= if like == b'0' { 9 } else { 0 })
+            });
+        if !is_written {
             return None;
         }
-        let number = |from: usize, to: usize| {
-            text[from..to].iter().try_fold(0i64, |number, &digit| {
-                digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-            })
-        };
-        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let (hour, minute) = (number(11, 13)?, number(14, 16)?);
-        let (second, ms) = (number(17, 19)?, number(20, 23)?);
+        let number =
+            |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit & 0xf));
+        let (year, month, day) = (number(&text[..4]), number(&text[5..7]), number(&text[8..10]));
+        let (hour, minute) = (number(&text[11..13]), number(&text[14..16]));
+        let (second, ms) = (number(&text[17..19]), number(&text[20..23]));
         let is_time = hour < 24 && minute < 60 && second < 60;
         let is_day = 1970 <= year && (1..=12).contains(&month) && 1 <= day && day <= days_of(month, year);
         if !is_time || !is_day {
