@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use arbiter::evidence::ClockReading;
+use arbiter::lease::Lease;
 use arbiter::name::{LaneKey, LaneName, OwnerName};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::time::Timestamp;
@@ -78,11 +79,15 @@ impl State {
 
     fn released(&mut self, about: About, at: Seq, unread: &mut Unread<'_>) -> Option<()> {
         let About { lease, fence } = about;
-        let owner = OwnerName::new(unread.find(about)?.owner).ok()?;
-        let Line { lane, key, .. } = unread.leases.remove(&lease)?;
-        unread.lanes.remove(&key);
-        let (worktree, evicted, by, forced) = (None, None, None, None);
-        self.remember(Ended { lease, fence, lane, owner, worktree, evicted, by, forced, at });
+        if let Some(line) = unread.find(about) {
+            let owner = OwnerName::new(line.owner).ok()?;
+            let Line { lane, key, .. } = unread.leases.remove(&lease)?;
+            unread.lanes.remove(&key);
+            let (worktree, evicted, by, forced) = (None, None, None, None);
+            self.remember(Ended { lease, fence, lane, owner, worktree, evicted, by, forced, at });
+        } else {
+            self.end(lease, fence, at, |_| {}).ok()?;
+        }
         self.counters.releases += 1;
         Some(())
     }
@@ -94,8 +99,11 @@ impl State {
         clock: canonical::Clock<'a>,
         unread: &mut Unread<'a>,
     ) -> Option<()> {
-        let line = unread.find(about)?;
-        line.beat = Some((line.beat.map_or(at, |(before, _)| before.max(at)), clock));
+        if let Some(line) = unread.find(about) {
+            line.beat = Some((line.beat.map_or(at, |(before, _)| before.max(at)), clock));
+        } else {
+            self.change(about.lease, about.fence, |lease| heard_from(lease, at, clock)).ok()?;
+        }
         self.counters.heartbeats += 1;
         Some(())
     }
@@ -115,14 +123,16 @@ impl State {
             };
             self.admit(lease_of(frame.seq, &body), KeptLease::extra_of(&body.extra))?;
             if let Some((at, clock)) = beat {
-                self.live.update(id, |lease| {
-                    lease.heartbeat_at = lease.heartbeat_at.max(at);
-                    lease.clock = Some(ClockReading { boot: clock.boot.into(), up_ms: clock.up_ms });
-                });
+                self.live.update(id, |lease| heard_from(lease, at, clock));
             }
         }
         Ok(())
     }
+}
+
+fn heard_from(lease: &mut Lease, at: Timestamp, clock: canonical::Clock<'_>) {
+    lease.heartbeat_at = lease.heartbeat_at.max(at);
+    lease.clock = Some(ClockReading { boot: clock.boot.into(), up_ms: clock.up_ms });
 }
 
 impl<'a> Unread<'a> {
