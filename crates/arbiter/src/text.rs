@@ -163,6 +163,9 @@ pub enum TextError {
 }
 
 impl<const MAX: usize> Text<MAX> {
+    /// Bytes that it may have.
+    pub const BYTES_MAX: usize = MAX;
+
     /// Accepts `text` as it is.
     ///
     /// # Errors

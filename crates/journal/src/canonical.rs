@@ -10,9 +10,12 @@ use std::collections::VecDeque;
 
 use arbiter::name::NAME_BYTES_MAX;
 use arbiter::region::{Entry, Region};
-use arbiter::request::PROCESSES_MAX;
+use arbiter::request::{Note, PROCESSES_MAX, RunId};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::time::{Span, Timestamp};
+use arbiter::verdict::RefusalCode;
+use serde::Deserialize;
+use serde::de::{self, value::BorrowedStrDeserializer};
 
 use crate::line::{self, Frame};
 use crate::record::Ended;
@@ -73,8 +76,7 @@ pub(crate) fn refuse<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<()> {
     body.request()?;
     body.evidence()?;
     body.eat(b",\"verdict\":{\"outcome\":\"refuse\",\"code\":")?;
-    let code = body.text()?;
-    CODES.iter().any(|known| known.as_bytes() == code).then_some(())?;
+    body.code()?;
     body.eat(b",\"lane\":")?;
     body.name()?;
     body.eat(b",\"reason\":")?;
@@ -129,22 +131,6 @@ pub(crate) fn are_ended(text: &[u8], ended: &VecDeque<Ended>) -> bool {
     are_said().is_some()
 }
 
-/// The codes of refusals; what is not among them is for the other reader to judge.
-const CODES: [&str; 12] = [
-    "REGION_CONFLICT",
-    "LANE_HELD",
-    "UNKNOWN_LANE",
-    "EXCLUSIVE_LIVE",
-    "NEEDS_IDLE",
-    "NO_FREE_LANE",
-    "POOL_FULL",
-    "CLASS_FULL",
-    "PROTECTED",
-    "PARENT_GONE",
-    "QUEUED_BEHIND",
-    "DEADLOCK",
-];
-
 /// What is still to be read of a body.
 struct Cursor<'a>(&'a [u8]);
 
@@ -187,6 +173,11 @@ impl<'a> Cursor<'a> {
         let (number, rest) = line::number(self.0)?;
         self.0 = rest;
         Some(number)
+    }
+
+    fn code(&mut self) -> Option<RefusalCode> {
+        let code = std::str::from_utf8(self.text()?).ok()?;
+        RefusalCode::deserialize(BorrowedStrDeserializer::<de::value::Error>::new(code)).ok()
     }
 
     /// A number after which no fraction follows, as of whole seconds up to the longest span.
@@ -282,10 +273,10 @@ impl<'a> Cursor<'a> {
             LeaseId::new(self.number()?)?;
         }
         if self.eat(b",\"run_id\":").is_some() {
-            self.bounded(256)?;
+            self.bounded(RunId::BYTES_MAX)?;
         }
         if self.eat(b",\"why\":").is_some() {
-            self.bounded(4096)?;
+            self.bounded(Note::BYTES_MAX)?;
         }
         if self.eat(b",\"waits\":").is_some() {
             self.boolean()?;
@@ -354,10 +345,10 @@ impl<'a> Cursor<'a> {
         self.eat(b",\"alive\":")?;
         self.alive()?;
         if self.eat(b",\"run_id\":").is_some() {
-            self.bounded(256)?;
+            self.bounded(RunId::BYTES_MAX)?;
         }
         if self.eat(b",\"why\":").is_some() {
-            self.bounded(4096)?;
+            self.bounded(Note::BYTES_MAX)?;
         }
         self.eat(b"}")
     }
