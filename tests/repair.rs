@@ -19,25 +19,6 @@ use journal::repair::REPAIR_OWNER;
 use journal::segment::SEGMENT_BYTES_MAX;
 use kit::{Answer, Lab, copy_dir, finish, for_each, knob, lease_numbers, listing};
 
-/// The class after this one. A new class does not compile until it has a place here, and then needs a specimen.
-fn after(class: DamageClass) -> Option<DamageClass> {
-    use DamageClass as C;
-    Some(match class {
-        C::RootMissing => C::NotARecord,
-        C::NotARecord => C::Followed,
-        C::Followed => C::PredecessorMissing,
-        C::PredecessorMissing => C::EndMissing,
-        C::EndMissing => C::OtherRecord,
-        C::OtherRecord => C::Impossible,
-        C::Impossible => C::TooLong,
-        C::TooLong => C::SegmentMissing,
-        C::SegmentMissing => C::HistoryMissing,
-        C::HistoryMissing => C::HistoryCut,
-        C::HistoryCut => C::BadSuccessor,
-        C::BadSuccessor => return None,
-    })
-}
-
 // ------------------------------------------------------------------------------------------------- what is said
 
 /// A copy of the journal in `fixtures/journal-1.0`, whose bytes are always the same: records 1 to 18 in a sealed
@@ -154,7 +135,7 @@ fn damage(lab: &Lab, store: &Path, class: DamageClass) -> &'static str {
 #[test]
 fn what_an_operator_reads_of_every_class_of_damage() {
     let mut said = String::new();
-    for class in std::iter::successors(Some(DamageClass::RootMissing), |&class| after(class)) {
+    for class in DamageClass::all() {
         let lab = Lab::without_repository();
         let store = fixture(&lab);
         let what = damage(&lab, &store, class);

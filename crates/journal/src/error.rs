@@ -135,6 +135,30 @@ pub enum DamageClass {
     BadSuccessor,
 }
 
+impl DamageClass {
+    /// Each class once. A new one does not compile until it has its place here.
+    pub fn all() -> impl Iterator<Item = DamageClass> {
+        std::iter::successors(Some(DamageClass::RootMissing), |class| class.next())
+    }
+
+    fn next(self) -> Option<DamageClass> {
+        Some(match self {
+            DamageClass::RootMissing => DamageClass::NotARecord,
+            DamageClass::NotARecord => DamageClass::Followed,
+            DamageClass::Followed => DamageClass::PredecessorMissing,
+            DamageClass::PredecessorMissing => DamageClass::EndMissing,
+            DamageClass::EndMissing => DamageClass::OtherRecord,
+            DamageClass::OtherRecord => DamageClass::Impossible,
+            DamageClass::Impossible => DamageClass::TooLong,
+            DamageClass::TooLong => DamageClass::SegmentMissing,
+            DamageClass::SegmentMissing => DamageClass::HistoryMissing,
+            DamageClass::HistoryMissing => DamageClass::HistoryCut,
+            DamageClass::HistoryCut => DamageClass::BadSuccessor,
+            DamageClass::BadSuccessor => return None,
+        })
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` at byte {}", self.file, self.offset)?;

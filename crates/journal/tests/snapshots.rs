@@ -337,29 +337,6 @@ fn store() -> MemDisk {
     disk.power_cut(Keep::All)
 }
 
-/// The class after this one. A new class does not compile until it has a place here, and then needs a specimen.
-fn after(class: DamageClass) -> Option<DamageClass> {
-    use DamageClass as C;
-    Some(match class {
-        C::RootMissing => C::NotARecord,
-        C::NotARecord => C::Followed,
-        C::Followed => C::PredecessorMissing,
-        C::PredecessorMissing => C::EndMissing,
-        C::EndMissing => C::OtherRecord,
-        C::OtherRecord => C::Impossible,
-        C::Impossible => C::TooLong,
-        C::TooLong => C::SegmentMissing,
-        C::SegmentMissing => C::HistoryMissing,
-        C::HistoryMissing => C::HistoryCut,
-        C::HistoryCut => C::BadSuccessor,
-        C::BadSuccessor => return None,
-    })
-}
-
-fn every_class() -> impl Iterator<Item = DamageClass> {
-    std::iter::successors(Some(DamageClass::RootMissing), |&class| after(class))
-}
-
 const ACTIVE: u64 = 5;
 
 /// What the last segment of [`store`] is made of.
@@ -523,7 +500,7 @@ impl Whole {
 fn what_is_said_of_every_class_of_damage() {
     let whole = Whole::new();
     let mut shown = String::new();
-    for class in every_class() {
+    for class in DamageClass::all() {
         for (what, disk) in whole.specimens(class) {
             writeln!(shown, "# {class:?}: {what}").expect("memory");
             let mut found: Vec<DamageClass> = Vec::new();
@@ -563,7 +540,7 @@ fn what_a_repair_would_do_about_every_class_of_damage() {
     let whole = Whole::new();
     let mut shown = String::new();
     for (class, (what, disk)) in
-        every_class().flat_map(|class| whole.specimens(class).into_iter().map(move |one| (class, one)))
+        DamageClass::all().flat_map(|class| whole.specimens(class).into_iter().map(move |one| (class, one)))
     {
         let plan = repair::plan(&disk.process()).expect("the disk works").expect(what);
         let Plan { active, history, .. } = &plan;
