@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use arbiter::evidence::{Evidence, Liveness, Observation, ProcessIdentity, Role};
 use arbiter::lease::{Lease, Standing};
@@ -13,9 +12,9 @@ use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::Seq;
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
-use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, request, time, writing};
+use common::{clock, decide, heartbeat_of, lane, load, owner, release_of, replay, request, time, writing};
 use journal::disk::Access;
-use journal::history::{Keep, Redecider, prune, survey, walk};
+use journal::history::{Keep, Redecider, prune, survey};
 use journal::record::{Adopt, Attach, Halt, Op, PolicyChange, Record, Scavenge};
 use journal::segment::{self, Segment};
 use journal::state::{ANSWERS_MAX, State};
@@ -112,16 +111,6 @@ fn unlock_of(state: &State, lease: &Lease, n: u64, alive: Liveness) -> Op {
         tier: None,
         earlier: None,
     }))
-}
-
-/// Every record of a store decided again, and the state they amount to.
-fn replay(disk: &MemDisk) -> (State, Redecider) {
-    let mut again = Redecider::default();
-    let state = walk(&disk.process(), |event| {
-        again.take(event);
-        ControlFlow::Continue(())
-    });
-    (state.expect("sound").unwrap_or_default(), again)
 }
 
 #[test]

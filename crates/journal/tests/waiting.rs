@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use arbiter::decide::{Question, arbitrate};
 use arbiter::evidence::{Evidence, Liveness, ProcessIdentity, TicketObservation};
@@ -13,10 +12,12 @@ use arbiter::request::Request;
 use arbiter::seq::{Seq, Ticket};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
-use common::{clock, forged, lines_after, load, operator, owner, release_of, request, seq, time, writing};
+use common::{
+    clock, forged, lines_after, load, operator, owner, release_of, replay, request, seq, time, writing,
+};
 use journal::decision::{cancel, records};
 use journal::disk::Access;
-use journal::history::{Redecider, survey, walk};
+use journal::history::{Redecider, survey};
 use journal::record::{Cancel, Op, Record, Wait, WhyCancelled};
 use journal::repair;
 use journal::segment::{self, Segment};
@@ -225,15 +226,6 @@ fn random_ops(state: &State, n: u64, rng: &mut Rng) -> Vec<Op> {
             wait(state, &asked, evidence, n, Some(5 + rng.below(30) as u64))
         }
     }
-}
-
-fn replay(disk: &MemDisk) -> (State, Redecider) {
-    let mut again = Redecider::default();
-    let state = walk(&disk.process(), |event| {
-        again.take(event);
-        ControlFlow::Continue(())
-    });
-    (state.expect("sound").unwrap_or_default(), again)
 }
 
 #[test]

@@ -6,6 +6,8 @@
 pub(crate) mod script;
 pub(crate) mod turns;
 
+use std::ops::ControlFlow;
+
 use arbiter::decide::{Question, arbitrate};
 use arbiter::evidence::{ClockReading, Evidence};
 use arbiter::lease::Lease;
@@ -18,12 +20,14 @@ use arbiter::verdict::Verdict;
 use journal::chain::Head;
 use journal::decision::records;
 use journal::disk::{Access, Disk};
+use journal::history::{Redecider, walk};
 use journal::line::{self, Crc, Stamp};
 use journal::record::{self, Heartbeat, Op, Release, Spawn};
 use journal::repair::Operator;
 use journal::state::State;
 use journal::store::{Appended, FileStore, Store, Writing};
 use journal::{Damage, JournalError};
+use testkit::disk::MemDisk;
 
 /// The `n`-th second of the day on which all tests happen.
 pub(crate) fn time(n: u64) -> Timestamp {
@@ -211,4 +215,14 @@ pub(crate) fn damage_of<T>(result: Result<T, JournalError>) -> Option<Damage> {
         Err(JournalError::Damaged(damage)) => Some(damage),
         _ => None,
     }
+}
+
+/// Every record of a store decided again, and the state they amount to.
+pub(crate) fn replay(disk: &MemDisk) -> (State, Redecider) {
+    let mut again = Redecider::default();
+    let state = walk(&disk.process(), |event| {
+        again.take(event);
+        ControlFlow::Continue(())
+    });
+    (state.expect("sound").unwrap_or_default(), again)
 }
