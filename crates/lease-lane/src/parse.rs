@@ -226,10 +226,6 @@ mod tests {
         "-h",
     ];
 
-    fn words(command: &str, rest: &[&str]) -> Vec<OsString> {
-        ["lease-lane", command].iter().chain(rest).map(OsString::from).collect()
-    }
-
     fn behind(before: &[&str], command: &str, rest: &[&str]) -> Vec<OsString> {
         ["lease-lane"].iter().chain(before).chain(&[command]).chain(rest).map(OsString::from).collect()
     }
@@ -250,7 +246,7 @@ mod tests {
             &["check", "src/a.rs", "lock://db", "--json"],
             &["live", "--json", "--store", "s"],
         ] {
-            let words = words(rest[0], &rest[1..]);
+            let words = behind(&[], rest[0], &rest[1..]);
             assert!(hot(&words).is_some(), "{rest:?}");
             both_say_the_same(&words);
             let words = behind(&["--json", "--owner", "ann", "--store=s"], rest[0], &rest[1..]);
@@ -262,16 +258,16 @@ mod tests {
     #[test]
     fn nothing_is_read_otherwise_than_clap_reads_it() {
         for command in COMMANDS {
-            both_say_the_same(&words(command, &[]));
+            both_say_the_same(&behind(&[], command, &[]));
             for one in WORDS {
                 both_say_the_same(&behind(&[one], command, &["api"]));
                 for two in WORDS {
                     both_say_the_same(&behind(&[one, two], command, &["api"]));
                     both_say_the_same(&behind(&[one], command, &["api", two]));
                 }
-                both_say_the_same(&words(command, &[one]));
+                both_say_the_same(&behind(&[], command, &[one]));
                 for two in WORDS {
-                    both_say_the_same(&words(command, &[one, two]));
+                    both_say_the_same(&behind(&[], command, &[one, two]));
                 }
             }
         }
@@ -282,7 +278,7 @@ mod tests {
 
         #[test]
         fn nor_in_longer_lines(command in select(&COMMANDS[..]), rest in vec(select(&WORDS[..]), 0..7)) {
-            both_say_the_same(&words(command, &rest));
+            both_say_the_same(&behind(&[], command, &rest));
         }
     }
 }
