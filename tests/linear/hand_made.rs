@@ -268,6 +268,21 @@ fn a_request_id_has_one_answer() {
     story.is_possible(false);
 }
 
+/// Found on a day with much load: the line's answer to one who was killed is kept like any other.
+#[test]
+fn what_the_line_told_somebody_who_was_killed_is_told_again() {
+    for (waits, killed_of) in [(true, "DEADLOCK"), (false, "REGION_CONFLICT")] {
+        let mut story = Story::new();
+        story.tell(0, 10, acquire("ann", "a", "src/**"));
+        let named = Ask { request_id: Some("r".into()), waits, ..ask("ben", "b", "src/x") };
+        story.killed(10, 20, Call::Acquire(named.clone()));
+        story.tell(20, 30, release("ann", "a"));
+        story.tell(30, 40, Call::Acquire(Ask { waits: false, ..named }));
+        assert_eq!(story.events.last().unwrap().answer.as_ref().unwrap().json["code"], killed_of);
+        story.is_possible(true);
+    }
+}
+
 #[test]
 fn an_order_against_that_of_the_beginnings_is_found() {
     // All at once, the later the earlier begun; what each look shows leaves one order.

@@ -459,6 +459,11 @@ impl Program {
                 }
                 worlds.push(world.clone());
                 worlds.push(done);
+                // What the line may have told it instead shows only where it is told again.
+                if ask.request_id.is_some() {
+                    let told = self.acquire_in_turn(world, ask, unseen).into_iter();
+                    worlds.extend(told.filter(|(told, _)| told.code == 1).map(|(_, next)| next));
+                }
             }
             Call::Beat { held, coalesce: false } => {
                 worlds.push(world.clone());
