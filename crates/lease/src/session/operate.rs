@@ -83,6 +83,7 @@ impl<M: Machine> Session<M> {
             self.sweep_strays()?;
         }
         drop(guard);
+        self.store.tend_index();
         let segments_after = history::roots(&self.disk)?.len();
         Ok(Compacted { segments_before, segments_after, bytes_reclaimed, live })
     }
