@@ -12,7 +12,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::evidence::Evidence;
-use crate::lease::LiveSet;
+use crate::lease::{Lease, LiveSet};
 use crate::name::LaneName;
 use crate::policy::{ClassName, Policy, Worktrees};
 use crate::queue::{self, WaitQueue};
@@ -137,17 +137,32 @@ pub(crate) fn wait_hint(request: &Request) -> alloc::string::String {
 /// The live leases that a request would meet or be counted with: those whose holders are worth a look before the
 /// decision.
 pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<LeaseId> {
+    contenders_among(request, live, policy, |_| true)
+}
+
+/// Of [`contenders`], those that have a process to look at. The others cost no overlap test: it is the dear part.
+pub fn bound_contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<LeaseId> {
+    contenders_among(request, live, policy, |lease| !lease.processes.is_empty())
+}
+
+fn contenders_among(
+    request: &Request,
+    live: &LiveSet,
+    policy: &Policy,
+    counts: impl Fn(&Lease) -> bool,
+) -> Vec<LeaseId> {
     let lanes = Lanes::of(policy);
     let parent = request.parent;
     let kin = parent.map_or_else(Vec::new, |parent| live.with_ancestors(parent));
     let claims = claims_of(request, live, policy);
     let mut near: BTreeSet<LeaseId> = parent.into_iter().collect();
     near.extend(claims.iter().flat_map(|claim| meeting::may_matter(claim, live, &lanes)));
-    let matters = |lease: &&crate::lease::Lease| {
+    let matters = |lease: &&Lease| {
         parent == Some(lease.lease)
             || claims.iter().any(|claim| meeting::matters(claim, lease, policy.case, &lanes, &kin))
     };
-    near.into_iter().filter_map(|id| live.get(id)).filter(matters).map(|lease| lease.lease).collect()
+    let near = near.into_iter().filter_map(|id| live.get(id)).filter(|lease| counts(lease));
+    near.filter(matters).map(|lease| lease.lease).collect()
 }
 
 /// Of `own`, the paths that the program rests on, those that the request aims at: an entry leads to one of them and is no

@@ -17,7 +17,7 @@ use core::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Claim, Question, beside_the_queue, claims_of, contenders, wait_hint};
+use crate::decide::{Claim, Question, beside_the_queue, bound_contenders, claims_of, wait_hint};
 use crate::evidence::{ClockReading, Liveness, ProcessIdentity};
 use crate::lease::{Lease, Standing, age_of};
 use crate::name::LaneName;
@@ -350,7 +350,7 @@ pub fn unseen(question: Question<'_>, verdict: &Verdict) -> Unseen {
             let front = front(first, question);
             tickets.push(front.ticket);
             // All that its own decision would look at: one that is past its time stands if its holder is seen alive.
-            leases.extend(contenders(&front.request, question.live, question.policy));
+            leases.extend(bound_contenders(&front.request, question.live, question.policy));
         }
         if refusal.code == RefusalCode::Deadlock {
             for Wait { link, ticket, .. } in cycle(question).unwrap_or_default() {

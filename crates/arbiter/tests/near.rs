@@ -1,8 +1,8 @@
 //! A decision looks only at leases near to the claim. Whatever it would find by looking at all of them, it finds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use arbiter::decide::{Question, arbitrate, contenders};
-use arbiter::evidence::{ClockReading, Evidence};
+use arbiter::decide::{Question, arbitrate, bound_contenders, contenders};
+use arbiter::evidence::{ClockReading, Evidence, ProcessIdentity};
 use arbiter::interest::{Interest, WORD_BYTES_MAX, words_of};
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::LaneName;
@@ -104,6 +104,10 @@ fn lease(id: u64, lane: &LaneName, tree: Region, read: Region, exclusive: bool) 
     }))
     .unwrap();
     (lease.tree, lease.read, lease.exclusive) = (tree, read, exclusive);
+    if id.is_multiple_of(2) {
+        let process = json!({"pid": 7, "start": 9, "boot": "b", "pidns": 1, "host": "h"});
+        lease.processes.push(serde_json::from_value::<ProcessIdentity>(process).unwrap());
+    }
     lease
 }
 
@@ -163,7 +167,10 @@ proptest! {
 
         let matters = |lease: &&Lease| meets(&request, lease, &policy) || counted(&request, lease, &policy);
         let expected: Vec<LeaseId> = live.iter().filter(matters).map(|lease| lease.lease).collect();
-        prop_assert_eq!(contenders(&request, &live, &policy), expected);
+        prop_assert_eq!(&contenders(&request, &live, &policy), &expected);
+        let bound: Vec<LeaseId> =
+            expected.into_iter().filter(|id| !live.get(*id).unwrap().processes.is_empty()).collect();
+        prop_assert_eq!(bound_contenders(&request, &live, &policy), bound);
 
         let evidence = Evidence::at(ClockReading { boot: "b".into(), up_ms: 0 });
         let now = Timestamp::parse("2026-11-21T07:00:01.000Z").unwrap();

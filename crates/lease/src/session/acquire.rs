@@ -1,6 +1,6 @@
 //! Asking for a lease.
 
-use arbiter::decide::{Question, aimed_at, arbitrate, contenders};
+use arbiter::decide::{Question, aimed_at, arbitrate, bound_contenders};
 use arbiter::evidence::Evidence;
 use arbiter::interest::Interest;
 use arbiter::lease::Lease;
@@ -270,8 +270,7 @@ pub(super) fn judge<M: Machine>(
     let mut evidence = Evidence::at(machine.clock().reading());
     evidence.with_leases.clone_from(&ask.with_leases);
     evidence.protected = aimed_at(request, own, policy);
-    let bound = contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
-    let bound = bound.filter(|lease| !lease.processes.is_empty());
+    let bound = bound_contenders(request, live, policy).into_iter().filter_map(|id| live.get(id));
     evidence.observed = bound.map(|lease| observe(machine, lease, policy)).collect();
     loop {
         let question = Question { request, live, waiters, policy, evidence: &evidence, now: moment.now };
