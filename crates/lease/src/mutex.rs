@@ -105,7 +105,8 @@ pub struct Guard<M: Machine> {
 #[derive(Debug)]
 struct Inside<M: Machine> {
     machine: M,
-    nonce: String,
+    /// Our own, with a number that no other has.
+    entry: Entry,
     queue: M::Queue,
 }
 
@@ -118,11 +119,10 @@ impl<M: Machine> Guard<M> {
 
 impl<M: Machine> Drop for Guard<M> {
     fn drop(&mut self) {
-        let Some(Inside { machine, nonce, queue }) = self.inside.take() else { return };
+        let Some(Inside { machine, entry, queue }) = self.inside.take() else { return };
         let disk = machine.disk();
         // Only our own entry is removed; what cannot be removed is stale as soon as this process is gone.
-        let there = read_entry(&disk).ok().flatten().and_then(|there| there.holder());
-        if there.is_some_and(|there| there.nonce == nonce) {
+        if read_entry(&disk).ok().flatten().is_some_and(|there| there == entry) {
             let _stale_later = disk.remove(&mutex_name());
         }
         drop(queue);
@@ -138,21 +138,21 @@ fn mutex_name() -> Name {
 /// # Errors
 ///
 /// [`MutexError::Busy`] when the budget ran out; [`MutexError::Disk`].
-pub fn enter<M: Machine>(machine: &M, me: Holder, patience: Patience) -> Result<Guard<M>, MutexError> {
+pub fn enter<M: Machine>(machine: &M, me: &Holder, patience: Patience) -> Result<Guard<M>, MutexError> {
     let began = machine.uptime();
     let Some(queue) = head_of_queue(machine, patience, began)? else { return Ok(Guard { inside: None }) };
     let disk = machine.disk();
-    let entry = serde_json::to_vec(&me).unwrap_or_default();
+    let entry = Entry(serde_json::to_vec(me).unwrap_or_default());
     let mut seen = Unchanged::default();
     loop {
-        if disk.publish(&mutex_name(), &entry, Durability::None)? == Published::Created {
+        if disk.publish(&mutex_name(), &entry.0, Durability::None)? == Published::Created {
             break;
         }
         let Some(there) = read_entry(&disk)? else { continue };
         if there.is_stale(machine) || seen.is_unchanged_for(patience.ttl, Some(&there), machine.uptime()) {
             // We are the head of the queue, so nobody else replaces it between this look and the rename.
             if read_entry(&disk)?.as_ref() == Some(&there) {
-                disk.replace(&mutex_name(), &entry)?;
+                disk.replace(&mutex_name(), &entry.0)?;
                 break;
             }
             continue;
@@ -163,7 +163,7 @@ pub fn enter<M: Machine>(machine: &M, me: Holder, patience: Patience) -> Result<
         }
         machine.pause(Duration::from_millis(20).min(patience.ttl));
     }
-    Ok(Guard { inside: Some(Inside { machine: machine.clone(), nonce: me.nonce, queue }) })
+    Ok(Guard { inside: Some(Inside { machine: machine.clone(), entry, queue }) })
 }
 
 /// Who is inside now, for those who are told that the store is busy.

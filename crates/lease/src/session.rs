@@ -251,7 +251,7 @@ impl<M: Machine> Session<M> {
             process: self.machine.this_process(),
             since: self.now().to_string(),
         };
-        mutex::enter(&self.machine, me, self.patience)
+        mutex::enter(&self.machine, &me, self.patience)
     }
 
     fn now(&self) -> Timestamp {

@@ -60,7 +60,7 @@ fn ms(ms: u64) -> Duration {
 /// Puts an entry there as somebody would who was killed or stopped inside.
 fn leave_behind(dir: &tempfile::TempDir, entry: &str) {
     let disk = open(dir);
-    let guard = enter(&on(&disk), me("to be replaced"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("to be replaced"), PATIENT).unwrap();
     let path = dir.path().join("store/mutex");
     let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
     file.write_all(entry.as_bytes()).unwrap();
@@ -72,22 +72,22 @@ fn leave_behind(dir: &tempfile::TempDir, entry: &str) {
 fn whoever_is_inside_is_named_and_gone_afterwards() {
     let (_dir, disk) = store();
     assert_eq!(read_holder(&disk).unwrap(), None);
-    let guard = enter(&on(&disk), me("one"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("one"), PATIENT).unwrap();
     assert!(!guard.is_bypass());
     let there = read_holder(&disk).unwrap().unwrap();
     assert_eq!(there, me("one"));
     assert_eq!(there.process.unwrap().pid, std::process::id());
     drop(guard);
     assert_eq!(read_holder(&disk).unwrap(), None);
-    drop(enter(&on(&disk), me("two"), PATIENT).unwrap());
+    drop(enter(&on(&disk), &me("two"), PATIENT).unwrap());
 }
 
 #[test]
 fn the_same_owner_twice_is_two() {
     let (dir, disk) = store();
-    let guard = enter(&on(&disk), me("one"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("one"), PATIENT).unwrap();
     let other = open(&dir);
-    let busy = enter(&on(&other), me("two"), patience(LONG, ms(100))).unwrap_err();
+    let busy = enter(&on(&other), &me("two"), patience(LONG, ms(100))).unwrap_err();
     let MutexError::Busy { waited, holder, path } = &busy else { panic!("{busy}") };
     assert_eq!(holder.as_deref(), Some(&me("one")));
     assert!(*waited >= ms(100) && *waited < ms(10_000));
@@ -98,18 +98,18 @@ fn the_same_owner_twice_is_two() {
     drop(guard);
     // The one who gave up does not keep the queue: its lock falls back.
     let began = Instant::now();
-    assert!(!enter(&on(&other), me("three"), PATIENT).unwrap().is_bypass());
+    assert!(!enter(&on(&other), &me("three"), PATIENT).unwrap().is_bypass());
     assert!(began.elapsed() < ms(5_000));
 }
 
 #[test]
 fn the_next_one_comes_in_as_soon_as_the_mutex_is_free() {
     let (dir, disk) = store();
-    let guard = enter(&on(&disk), me("one"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("one"), PATIENT).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let disk = open(&dir);
-            let guard = enter(&on(&disk), me("two"), PATIENT).unwrap();
+            let guard = enter(&on(&disk), &me("two"), PATIENT).unwrap();
             (guard.is_bypass(), Instant::now())
         });
         // Until the other one blocks in the kernel on the queue: two locks, one of them waiting.
@@ -130,31 +130,31 @@ fn the_next_one_comes_in_as_soon_as_the_mutex_is_free() {
 #[test]
 fn who_has_waited_for_the_ttl_goes_on_without_the_mutex() {
     let (dir, disk) = store();
-    let guard = enter(&on(&disk), me("stopped"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("stopped"), PATIENT).unwrap();
     let other = open(&dir);
     let began = Instant::now();
-    let bypass = enter(&on(&other), me("late"), patience(ms(200), LONG)).unwrap();
+    let bypass = enter(&on(&other), &me("late"), patience(ms(200), LONG)).unwrap();
     assert!(bypass.is_bypass());
     assert!(began.elapsed() >= ms(200) && began.elapsed() < ms(5_000), "{:?}", began.elapsed());
     assert_eq!(read_holder(&disk).unwrap(), Some(me("stopped")), "it took nothing from the one inside");
     drop(bypass);
     assert_eq!(read_holder(&disk).unwrap(), Some(me("stopped")), "and does not open the door behind itself");
     drop(guard);
-    assert!(!enter(&on(&other), me("next"), PATIENT).unwrap().is_bypass());
+    assert!(!enter(&on(&other), &me("next"), PATIENT).unwrap().is_bypass());
 }
 
 #[test]
 fn a_queue_that_is_held_by_nobody_inside_costs_the_ttl_as_well() {
     let (dir, disk) = store();
-    drop(enter(&on(&disk), me("first"), PATIENT).unwrap());
+    drop(enter(&on(&disk), &me("first"), PATIENT).unwrap());
     // Stopped between the queue and its entry.
     let queue = File::options().read(true).write(true).open(dir.path().join("store/queue")).unwrap();
     fs4::FileExt::lock(&queue).unwrap();
-    assert!(enter(&on(&disk), me("late"), patience(ms(150), LONG)).unwrap().is_bypass());
-    let busy = enter(&on(&disk), me("hasty"), patience(LONG, ms(50))).unwrap_err();
+    assert!(enter(&on(&disk), &me("late"), patience(ms(150), LONG)).unwrap().is_bypass());
+    let busy = enter(&on(&disk), &me("hasty"), patience(LONG, ms(50))).unwrap_err();
     assert!(matches!(busy, MutexError::Busy { holder: None, .. }), "{busy}");
     drop(queue);
-    assert!(!enter(&on(&disk), me("next"), PATIENT).unwrap().is_bypass());
+    assert!(!enter(&on(&disk), &me("next"), PATIENT).unwrap().is_bypass());
 }
 
 #[test]
@@ -165,11 +165,11 @@ fn an_entry_of_the_dead_is_taken_over_at_once_and_of_the_unknown_after_the_ttl()
     let alive = serde_json::to_string(&gone).unwrap();
     leave_behind(&dir, &alive);
     // Alive as far as can be seen: nobody takes it over before the TTL.
-    let busy = enter(&on(&disk), me("hasty"), patience(LONG, ms(100))).unwrap_err();
+    let busy = enter(&on(&disk), &me("hasty"), patience(LONG, ms(100))).unwrap_err();
     assert!(matches!(&busy, MutexError::Busy { holder: Some(holder), .. } if **holder == gone), "{busy}");
     drop(dead);
     let began = Instant::now();
-    let guard = enter(&on(&disk), me("next"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("next"), PATIENT).unwrap();
     assert!(began.elapsed() < ms(1_000), "{:?}", began.elapsed());
     assert_eq!(read_holder(&disk).unwrap(), Some(me("next")));
     drop(guard);
@@ -179,7 +179,7 @@ fn an_entry_of_the_dead_is_taken_over_at_once_and_of_the_unknown_after_the_ttl()
     reused.process.as_mut().unwrap().start += 1;
     leave_behind(&dir, &serde_json::to_string(&reused).unwrap());
     let began = Instant::now();
-    drop(enter(&on(&disk), me("next"), PATIENT).unwrap());
+    drop(enter(&on(&disk), &me("next"), PATIENT).unwrap());
     assert!(began.elapsed() < ms(1_000));
 
     let mut elsewhere = me("elsewhere");
@@ -192,13 +192,13 @@ fn an_entry_of_the_dead_is_taken_over_at_once_and_of_the_unknown_after_the_ttl()
     for cut in ["", "{", "garbage", "\0\0\0\0"] {
         leave_behind(&dir, cut);
         let began = Instant::now();
-        drop(enter(&on(&disk), me("next"), PATIENT).unwrap());
+        drop(enter(&on(&disk), &me("next"), PATIENT).unwrap());
         assert!(began.elapsed() < ms(1_000), "{cut:?}: {:?}", began.elapsed());
     }
     for unknown in [&nameless, &elsewhere] {
         leave_behind(&dir, unknown);
         let began = Instant::now();
-        let guard = enter(&on(&disk), me("next"), patience(ms(150), LONG)).unwrap();
+        let guard = enter(&on(&disk), &me("next"), patience(ms(150), LONG)).unwrap();
         assert!(!guard.is_bypass());
         assert!(
             began.elapsed() >= ms(150) && began.elapsed() < ms(5_000),
@@ -213,14 +213,14 @@ fn an_entry_of_the_dead_is_taken_over_at_once_and_of_the_unknown_after_the_ttl()
 #[test]
 fn only_its_own_entry_is_removed() {
     let (dir, disk) = store();
-    let guard = enter(&on(&disk), me("mine"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("mine"), PATIENT).unwrap();
     let theirs = serde_json::to_string(&me("theirs")).unwrap();
     std::fs::write(dir.path().join("store/mutex"), &theirs).unwrap();
     drop(guard);
     assert_eq!(read_holder(&disk).unwrap(), Some(me("theirs")));
     // Nor is it an error when the entry is gone.
     std::fs::remove_file(dir.path().join("store/mutex")).unwrap();
-    let guard = enter(&on(&disk), me("mine"), PATIENT).unwrap();
+    let guard = enter(&on(&disk), &me("mine"), PATIENT).unwrap();
     std::fs::remove_file(dir.path().join("store/mutex")).unwrap();
     drop(guard);
     assert_eq!(read_holder(&disk).unwrap(), None);
@@ -236,7 +236,7 @@ fn threads_go_in_one_at_a_time() {
             scope.spawn(move || {
                 let disk = open(dir);
                 for round in 0..25 {
-                    let guard = enter(&on(&disk), me(&format!("{thread}-{round}")), PATIENT).unwrap();
+                    let guard = enter(&on(&disk), &me(&format!("{thread}-{round}")), PATIENT).unwrap();
                     assert!(!guard.is_bypass());
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two inside");
                     std::thread::yield_now();
@@ -282,7 +282,7 @@ fn a_storm_of_sixteen_processes_that_die_inside() {
     eprintln!("{entries} entries, {deaths} deaths inside, {seed} processes");
     assert!(deaths > 15 && entries > 50, "that was no storm: {entries} entries, {deaths} deaths");
     let began = Instant::now();
-    assert!(!enter(&on(&disk), me("last"), PATIENT).unwrap().is_bypass());
+    assert!(!enter(&on(&disk), &me("last"), PATIENT).unwrap().is_bypass());
     assert!(began.elapsed() < ms(1_000), "{:?} after the last death", began.elapsed());
     assert_eq!(read_holder(&disk).unwrap(), None);
 }
@@ -306,7 +306,7 @@ fn child_half() {
     let witness = File::options().create(true).append(true).open(dir.join("witness")).unwrap();
     for round in 0..10 {
         let nonce = format!("{}-{round}", std::process::id());
-        let guard = enter(&on(&disk), me(&nonce), PATIENT).unwrap();
+        let guard = enter(&on(&disk), &me(&nonce), PATIENT).unwrap();
         assert!(!guard.is_bypass());
         assert!(fs4::FileExt::try_lock(&witness).is_ok(), "two inside");
         assert_eq!(read_holder(&disk).unwrap().unwrap().nonce, nonce, "the entry is mine while I am inside");

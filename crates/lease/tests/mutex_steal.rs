@@ -112,7 +112,7 @@ fn who_found_an_entry_stale_does_not_replace_another_that_came_since() {
     leave_behind(disk.path(), &dead);
     let machine = Overtaken { real: RealMachine::new(&disk), dead: 7, faster: &faster };
     let hasty = Patience { ttl: Duration::from_mins(1), budget: Duration::from_millis(50) };
-    let told = enter(&machine, holder("slower", 9), hasty);
+    let told = enter(&machine, &holder("slower", 9), hasty);
     assert!(
         matches!(&told, Err(MutexError::Busy { holder: Some(inside), .. }) if **inside == faster),
         "{told:?}"
