@@ -33,6 +33,8 @@ pub struct RealDisk {
     any_file_system: bool,
     /// As `statfs` has it, once it was asked.
     file_system: OnceCell<FileSystem>,
+    /// This process's, to whom all of the store has to belong.
+    user: u32,
 }
 
 impl RealDisk {
@@ -48,6 +50,7 @@ impl RealDisk {
             nameless_files: true,
             any_file_system: false,
             file_system: OnceCell::new(),
+            user: rustix::process::geteuid().as_raw(),
         };
         match disk.enter(Dir::Top) {
             Ok(_) => Ok(Some(disk)),
@@ -191,20 +194,24 @@ impl RealDisk {
             return Ok(fd.as_fd());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = self.dir_path(dir);
         let opened = match dir {
             Dir::Top => open(fs::CWD, &self.path, flags, Mode::empty()),
             _ => open(self.enter(Dir::Top)?, dir.as_str(), flags, Mode::empty()),
         };
-        let fd = opened.map_err(|errno| match errno {
-            // With O_DIRECTORY the kernel says "not a directory" of a link too: say which it is.
-            Errno::NOTDIR | Errno::LOOP if is_link(&path) => {
-                failed("open", &path, unsafe_file("it is a symbolic link, and links are not followed here"))
+        let fd = opened.map_err(|errno| {
+            let path = self.dir_path(dir);
+            match errno {
+                // With O_DIRECTORY the kernel says "not a directory" of a link too: say which it is.
+                Errno::NOTDIR | Errno::LOOP if is_link(&path) => failed(
+                    "open",
+                    &path,
+                    unsafe_file("it is a symbolic link, and links are not followed here"),
+                ),
+                errno => failed("open the directory", &path, errno.into()),
             }
-            errno => failed("open the directory", &path, errno.into()),
         })?;
-        let stat = fs::fstat(&fd).map_err(|errno| failed("examine", &path, errno.into()))?;
-        not_for_others(&path, stat.st_uid, stat.st_mode)?;
+        let stat = fs::fstat(&fd).map_err(|errno| failed("examine", &self.dir_path(dir), errno.into()))?;
+        self.not_for_others(&stat, || self.dir_path(dir))?;
         Ok(cell.get_or_init(|| fd).as_fd())
     }
 
@@ -254,7 +261,18 @@ impl RealDisk {
         if stat.st_nlink > 1 {
             return Err(failed("use", &path(), unsafe_file("it has more than one name (a hard link)")));
         }
-        not_for_others(&path(), stat.st_uid, stat.st_mode)
+        self.not_for_others(&stat, path)
+    }
+
+    fn not_for_others(&self, stat: &fs::Stat, path: impl FnOnce() -> PathBuf) -> Result<(), DiskError> {
+        let why = if stat.st_uid != self.user {
+            format!("it belongs to user {} and this is user {}", stat.st_uid, self.user)
+        } else if stat.st_mode & FOR_OTHERS_TO_WRITE != 0 {
+            format!("others may write it (mode {:03o})", stat.st_mode & 0o777)
+        } else {
+            return Ok(());
+        };
+        Err(failed("use", &path(), unsafe_file(why)))
     }
 
     fn set_mode(&self, fd: &OwnedFd, name: &Name) -> Result<(), DiskError> {
@@ -389,7 +407,8 @@ impl Disk for RealDisk {
 
     fn read(&self, file: &File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
         let wrong = |source| failed("read", &self.full(name), source);
-        let len = file.metadata().map_err(wrong)?.len().saturating_sub(from);
+        let stat = fs::fstat(file).map_err(|errno| wrong(errno.into()))?;
+        let len = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
         if len > most {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
             return Err(wrong(io::Error::new(io::ErrorKind::FileTooLarge, what)));
@@ -597,22 +616,6 @@ fn sync_path(dir: &Path) -> Result<(), Errno> {
 
 fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink())
-}
-
-fn not_for_others(path: &Path, owner: u32, mode: u32) -> Result<(), DiskError> {
-    let me = rustix::process::geteuid().as_raw();
-    if owner != me {
-        let what = format!("it belongs to user {owner} and this is user {me}");
-        return Err(failed("use", path, unsafe_file(what)));
-    }
-    if mode & FOR_OTHERS_TO_WRITE != 0 {
-        return Err(failed(
-            "use",
-            path,
-            unsafe_file(format!("others may write it (mode {:03o})", mode & 0o777)),
-        ));
-    }
-    Ok(())
 }
 
 fn unsafe_file(why: impl Into<String>) -> io::Error {
