@@ -20,7 +20,7 @@ use lease::regions;
 use lease::session::Session;
 
 use crate::args::Global;
-use crate::reply::Failure;
+use crate::reply::{Failure, Form};
 
 /// The clocks of this machine.
 pub(crate) static CLOCK: SystemClock = SystemClock;
@@ -34,6 +34,8 @@ pub(crate) struct Context {
     /// Whether the file system may be one that is known to be unsuitable.
     pub(crate) allow_fs: bool,
     pub(crate) patience: Patience,
+    /// In which form the answer is wanted.
+    pub(crate) form: Form,
 }
 
 /// What the policy file said when it was looked at.
@@ -68,7 +70,8 @@ impl Context {
         }
         let policy_is_named = place_args(global)?.policy.is_some();
         let allow_fs = global.allow_fs || switch("LEASE_LANE_ALLOW_FS")?;
-        Ok(Context { place, owner, policy_is_named, allow_fs, patience })
+        let form = if global.json { Form::Json } else { Form::Text };
+        Ok(Context { place, owner, policy_is_named, allow_fs, patience, form })
     }
 
     /// Who asks: what was said, else the harness session, else the nearest long-lived ancestor process.

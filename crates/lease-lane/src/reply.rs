@@ -28,8 +28,17 @@ pub(crate) struct Reply {
     pub(crate) exit: Exit,
     /// One JSON object.
     pub(crate) json: String,
-    /// The same for people, newline included; goes to stdout.
+    /// The same for people, newline included; goes to stdout. Empty where JSON is wanted.
     pub(crate) text: String,
+}
+
+/// In which form the answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `--json`
+    Json,
+    /// For people.
+    Text,
 }
 
 impl Reply {
@@ -38,6 +47,17 @@ impl Reply {
         let json = serde_json::to_string(json)
             .expect("answers are made of text, numbers and lists, which all have JSON");
         Reply { exit, json: escaped_json(json).into_owned(), text: text.into() }
+    }
+
+    /// The same without the text where nobody wants it. JSON there is always: what was decided is said with it when it
+    /// could not be printed.
+    pub(crate) fn in_form(
+        form: Form,
+        exit: Exit,
+        json: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Reply {
+        Reply::new(exit, json, if form == Form::Text { text() } else { String::new() })
     }
 }
 

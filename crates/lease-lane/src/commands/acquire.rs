@@ -28,7 +28,7 @@ use crate::context::{CLOCK, Context, PolicyText};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::render;
-use crate::reply::{Failure, Reply};
+use crate::reply::{Failure, Form, Reply};
 use crate::typed;
 
 /// Bytes that a file of leases may have.
@@ -41,7 +41,9 @@ pub(super) fn run(
 ) -> Result<Reply, Failure> {
     let Asked { ask, wait, own } = asked(context, &mut args)?;
     let disk = if ask.dry_run {
-        let Some(disk) = context.look()? else { return Ok(reply(&decided_on_nothing(&ask, &own), None)) };
+        let Some(disk) = context.look()? else {
+            return Ok(reply(context.form, &decided_on_nothing(&ask, &own), None));
+        };
         disk
     } else {
         context.open()?
@@ -54,7 +56,7 @@ pub(super) fn run(
     let machine = interrupt.as_ref().map_or(machine, |interrupt| machine.with_interrupt(interrupt));
     let mut session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
     let acquired = decide(context, &mut session, &ask, wait, talk)?;
-    Ok(reply(&acquired, interrupt.as_ref().and_then(interrupt::exit)))
+    Ok(reply(context.form, &acquired, interrupt.as_ref().and_then(interrupt::exit)))
 }
 
 /// What is asked, for how long, and the paths that the program itself rests on.
@@ -344,7 +346,7 @@ struct Refused<'a> {
     repeated: bool,
 }
 
-pub(super) fn reply(acquired: &Acquired, interrupted: Option<Exit>) -> Reply {
+pub(super) fn reply(form: Form, acquired: &Acquired, interrupted: Option<Exit>) -> Reply {
     let &Acquired { ref verdict, seq, repeated, timed_out, cancelled } = acquired;
     let journaled = seq.is_some();
     let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
@@ -352,7 +354,7 @@ pub(super) fn reply(acquired: &Acquired, interrupted: Option<Exit>) -> Reply {
         Verdict::Grant(grant) => {
             let json =
                 Granted { outcome: "acquire", lease: seq, fence: seq, grant, seq, journaled, repeated };
-            Reply::new(Exit::Yes, &json, granted_text(grant, seq, repeated, now))
+            Reply::in_form(form, Exit::Yes, &json, || granted_text(grant, seq, repeated, now))
         }
         Verdict::Refuse(refusal) => {
             let (exit, outcome, why) = match (timed_out, cancelled) {
@@ -361,7 +363,7 @@ pub(super) fn reply(acquired: &Acquired, interrupted: Option<Exit>) -> Reply {
                 (false, false) => (Exit::No, "refuse", ""),
             };
             let json = Refused { outcome, refusal, seq, journaled, repeated };
-            Reply::new(exit, &json, refused_text(refusal, why, now))
+            Reply::in_form(form, exit, &json, || refused_text(refusal, why, now))
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::args;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render;
-use crate::reply::{Failure, Reply};
+use crate::reply::{Failure, Form, Reply};
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -55,13 +55,17 @@ pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failur
             }
         },
     };
-    Ok(reply(&checks, &owner))
+    Ok(reply(context.form, &checks, &owner))
 }
 
-fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
+fn reply(form: Form, checks: &[PathCheck], owner: &OwnerName) -> Reply {
     let all = checks.iter().all(|check| check.by.is_some());
     let json =
         Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
+    Reply::in_form(form, if all { Exit::Yes } else { Exit::No }, &json, || text_of(checks, owner))
+}
+
+fn text_of(checks: &[PathCheck], owner: &OwnerName) -> String {
     let mut text = String::new();
     for check in checks {
         let path = shown(check.target.as_str(), 500).to_string();
@@ -88,7 +92,7 @@ fn reply(checks: &[PathCheck], owner: &OwnerName) -> Reply {
         }
     });
     text.extend(hint.take(1));
-    Reply::new(if all { Exit::Yes } else { Exit::No }, &json, text)
+    text
 }
 
 fn path_json(check: &PathCheck) -> PathJson<'_> {

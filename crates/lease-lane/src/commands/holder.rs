@@ -11,7 +11,7 @@ use arbiter::time::{Span, Timestamp};
 use journal::record::Ended;
 use lease::clock::Clock;
 use lease::machine::RealMachine;
-use lease::session::{LeaseError, Miss, PhaseWish, Session, Which};
+use lease::session::{Beaten, LeaseError, Miss, PhaseWish, Session, Which};
 use serde::Serialize;
 
 use super::acquire::lane_name;
@@ -40,7 +40,9 @@ pub(super) fn release(context: &Context, args: &args::Held, talk: &mut dyn Write
             let Lease { lease, fence, lane, owner, .. } = &released.lease;
             let json =
                 Json { outcome: "released", lease: *lease, fence: *fence, lane, owner, seq: released.seq };
-            Reply::new(Exit::Yes, &json, format!("released: lease {lease} · lane {lane}\n"))
+            Reply::in_form(context.form, Exit::Yes, &json, || {
+                format!("released: lease {lease} · lane {lane}\n")
+            })
         }
     })
 }
@@ -88,18 +90,21 @@ pub(super) fn heartbeat(
                 phase: beaten.phase.as_deref().map(PhaseJson::new),
                 seq: beaten.seq,
             };
-            let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
-            let how = if beaten.coalesced { "beat (recent enough, nothing written)" } else { "beat" };
-            let expires = render::from_now(beaten.expires_at, now);
-            let mut text =
-                format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
-            if let Some(phase) = &beaten.phase {
-                text.push_str(&format!("{}\n", render::phase(phase, now)));
-            }
-            text.extend(beaten.halted.as_ref().map(render::halted));
-            Reply::new(Exit::Yes, &json, text)
+            Reply::in_form(context.form, Exit::Yes, &json, || beaten_text(&beaten))
         }
     })
+}
+
+fn beaten_text(beaten: &Beaten) -> String {
+    let now = Timestamp::from_unix_ms(CLOCK.wall_ms());
+    let how = if beaten.coalesced { "beat (recent enough, nothing written)" } else { "beat" };
+    let expires = render::from_now(beaten.expires_at, now);
+    let mut text = format!("{how}: lease {} · lane {} · expires {expires}\n", beaten.lease, beaten.lane);
+    if let Some(phase) = &beaten.phase {
+        text.push_str(&format!("{}\n", render::phase(phase, now)));
+    }
+    text.extend(beaten.halted.as_ref().map(render::halted));
+    text
 }
 
 /// What the caller says of its phase, if anything.

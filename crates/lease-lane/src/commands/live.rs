@@ -137,15 +137,17 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         waiters: waiters.iter().map(WaiterJson::new).collect(),
         counters: Some(counters_json(&counters)),
     };
-    let mut text = String::new();
-    for view in &leases {
-        text.push_str(&render::lease(&view.lease, view.alive.as_str(), now));
-    }
-    if leases.is_empty() {
-        text.push_str("no lease is live\n");
-    }
-    for view in &waiters {
-        text.push_str(&waiter_text(view, now));
-    }
-    Ok(Reply::new(Exit::Yes, &json, text))
+    Ok(Reply::in_form(context.form, Exit::Yes, &json, || {
+        let mut text = String::new();
+        for view in &leases {
+            text.push_str(&render::lease(&view.lease, view.alive.as_str(), now));
+        }
+        if leases.is_empty() {
+            text.push_str("no lease is live\n");
+        }
+        for view in &waiters {
+            text.push_str(&waiter_text(view, now));
+        }
+        text
+    }))
 }

@@ -70,7 +70,7 @@ fn under_lease(
     if let Verdict::Refuse(refusal) = &mut acquired.verdict {
         refusal.hint = in_words_of_run(&refusal.hint);
     }
-    let answer = reply(&acquired, None);
+    let answer = reply(context.form, &acquired, None);
     let (Verdict::Grant(grant), Some(seq)) = (&acquired.verdict, acquired.seq) else {
         drop(held);
         let text = if json { format!("{}\n", answer.json) } else { answer.text };
