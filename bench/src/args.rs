@@ -27,6 +27,16 @@ scripts/budget --help tells of system calls and instructions, which are counted 
 
 ";
 
+/// What `scripts/order --help` prints.
+pub(crate) const ORDER_HELP: &str = "\
+Write down which functions the hot verbs call, into .cargo/order.txt: the linker puts them side by side
+
+Usage: scripts/order
+
+Builds lease-lane with symbols and runs it under valgrind. Useful after changes of what the hot verbs do, of the compiler, or
+of dependencies; a list that is out of date does no harm (docs/adr/0018-order.md).
+";
+
 /// What `scripts/budget --help` prints.
 pub(crate) const BUDGET_HELP: &str = "\
 Count what the hot verbs ask of the machine, and compare it with bench/budget.txt
@@ -57,6 +67,8 @@ pub(crate) enum Command {
     Measure(Args),
     /// Count.
     Budget(BudgetArgs),
+    /// Write down which functions the hot verbs call.
+    Order,
     /// Be one of the long-lived processes of the `library` rows.
     Library {
         /// The store.
@@ -101,6 +113,13 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Answer<Command> {
     let mut words = words.peekable();
     match words.peek().map(String::as_str) {
         Some("budget") => return parse_budget(words.skip(1)),
+        Some("order") => {
+            return match words.nth(1).as_deref() {
+                None => Ok(Command::Order),
+                Some("--help") => Ok(Command::Print(ORDER_HELP.to_owned())),
+                Some(word) => Err(format!("unknown option `{word}`; see scripts/order --help").into()),
+            };
+        }
         Some("--library") => {
             let mut value = || words.next().ok_or("`--library` needs STORE LANE PAIRS");
             value()?;
@@ -189,6 +208,7 @@ mod tests {
             &["x"],
             &["--only", "x"],
             &["budget", "x"],
+            &["order", "x"],
             &["--library", "s"],
         ] {
             assert!(parsed(words).is_err(), "{words:?}");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::Answer;
@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// A verb as the budget has it: what is there before it, what is typed, and how that ends.
-struct Verb {
+pub(crate) struct Verb {
     name: &'static str,
     is_held: bool,
     owner: &'static str,
@@ -67,7 +67,7 @@ struct Verb {
     code: i32,
 }
 
-const VERBS: &[Verb] = &[
+pub(crate) const VERBS: &[Verb] = &[
     verb("acquire", false, "bench", &["acquire", "wanted", "--tree", "src/**"], 0),
     verb("refuse", true, "rival", &["acquire", "wanted", "--tree", "src/api/*.rs"], 1),
     verb("release", true, "bench", &["release", "held"], 0),
@@ -84,6 +84,18 @@ const fn verb(
     code: i32,
 ) -> Verb {
     Verb { name, is_held, owner, words, code }
+}
+
+impl Verb {
+    /// The command, once what has to be there before it is in `store`.
+    fn typed(&self, program: &Path, store: PathBuf, work: &Work) -> Answer<Command> {
+        let lane = Lane { program, store, work };
+        lane.prime()?;
+        if self.is_held {
+            lane.acquire("held", "src/**")?;
+        }
+        lane.command_as(self.owner, self.words.iter().copied())
+    }
 }
 
 /// What may be asked, by verb and kind.
@@ -134,13 +146,7 @@ fn count_all(args: &BudgetArgs, work: &Work) -> Answer<BTreeMap<(String, Kind), 
         for verb in VERBS {
             let count = least(|turn| {
                 let store = work.sub(&format!("{}-{}-{turn}", verb.name, kind.as_str()))?;
-                let lane = Lane { program: &lease_lane, store, work };
-                lane.prime()?;
-                if verb.is_held {
-                    lane.acquire("held", "src/**")?;
-                }
-                let typed = lane.command_as(verb.owner, verb.words.iter().copied())?;
-                count(kind, &typed, verb.code, work)
+                count(kind, &verb.typed(&lease_lane, store, work)?, verb.code, work)
             })?;
             counted.insert((verb.name.to_owned(), kind), count.beyond(&hello));
         }
@@ -162,6 +168,23 @@ fn find(kind: Kind, tool: &str, work: &Work) -> Answer<()> {
     let tried = count(kind, &command("true", work)?, 0, work);
     tried.map_err(|error| format!("{tool} does not work here: {error}"))?;
     Ok(())
+}
+
+/// Has valgrind ready, or says why not.
+pub(crate) fn find_valgrind(work: &Work) -> Answer<()> {
+    find(Kind::Instructions, "valgrind", work)
+}
+
+/// Which functions a verb calls, as callgrind has it.
+pub(crate) fn profile(verb: &Verb, program: &Path, work: &Work) -> Answer<String> {
+    let typed = verb.typed(program, work.sub(&format!("{}-profile", verb.name))?, work)?;
+    let out = work.dir.join("profile");
+    let mut profiled = command(work.dir.join("noauxv"), work)?;
+    profiled.args(["valgrind", "--tool=callgrind", "--demangle=no", "-q"]);
+    profiled.arg(format!("--callgrind-out-file={}", out.display()));
+    profiled.arg(typed.get_program()).args(typed.get_args());
+    expect(profiled.status()?, verb.code, work)?;
+    Ok(fs::read_to_string(&out)?)
 }
 
 fn least(mut count: impl FnMut(usize) -> Answer<Count>) -> Answer<Count> {

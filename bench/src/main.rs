@@ -16,6 +16,7 @@ mod contender;
 mod lane;
 mod machine;
 mod markdown;
+mod order;
 mod process;
 mod report;
 mod roster;
@@ -62,6 +63,7 @@ fn run() -> Answer<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Budget(args) => return budget::run(&args),
+        Command::Order => return order::run(),
         Command::Measure(args) => args,
     };
     if !tools::is_installed("gcc") {

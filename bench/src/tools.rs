@@ -181,9 +181,18 @@ pub(crate) fn compile(name: &str, work: &Work, before: &[&str], after: &[&str]) 
 
 /// Builds a binary of the workspace. Cargo itself says where it is, whatever its configuration holds.
 pub(crate) fn built(package: &str, binary: &str, how: &[&str]) -> Answer<PathBuf> {
+    built_with(package, binary, how, &[])
+}
+
+/// The same, with more for the compiler.
+pub(crate) fn built_with(package: &str, binary: &str, how: &[&str], more: &[&str]) -> Answer<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", package, "--bin", binary]).args(how);
+    let verb = if more.is_empty() { "build" } else { "rustc" };
+    cargo.args([verb, "--package", package, "--bin", binary]).args(how);
     cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
+    if !more.is_empty() {
+        cargo.arg("--").args(more);
+    }
     let output = cargo.current_dir(workspace()).stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("{binary} does not compile").into());

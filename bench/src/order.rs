@@ -1,0 +1,149 @@
+//! The functions that the hot verbs call, for the linker to put side by side: `.cargo/order.txt`.
+//!
+//! Callgrind names them, of a build with symbols. What it cannot see is added: the C library has several of each function
+//! on strings, of which it picks one for the processor, and valgrind shows another processor and no vDSO.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::Answer;
+use crate::budget::{self, VERBS};
+use crate::tools::{Work, built_with};
+
+const FILE_HEAD: &str = "\
+# The functions that the hot verbs call. Written by `scripts/order`; docs/adr/0018-order.md.
+";
+
+/// How the C library ends the names of what it has several of. Of a symbol with one of them all are taken.
+const KINDS: &[&str] = &[
+    "_avx2",
+    "_avx2_movbe",
+    "_avx512",
+    "_avx512_unaligned_erms",
+    "_avx_unaligned_erms",
+    "_evex",
+    "_evex_movbe",
+    "_evex_unaligned_erms",
+    "_sse2",
+    "_sse2_unaligned",
+    "_sse2_unaligned_erms",
+    "_sse42",
+    "_sse4_1",
+];
+
+/// What valgrind hides: the search for the clock in the vDSO, by the C library and by rustix.
+const HIDDEN: &[&str] = &[
+    "_dl_lookup_symbol_x",
+    "__strcmp_evex",
+    "__strcmp_avx2",
+    "_ZN6rustix7backend5param4auxv14check_elf_base17h0E",
+    "_ZN6rustix7backend5param4auxv9init_auxv17h0E",
+    "_ZN6rustix7backend5param4auxv13init_from_auxv17h0E",
+];
+
+/// Finds out, and writes the list.
+pub(crate) fn run() -> Answer<ExitCode> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cargo/order.txt");
+    let work = Work::new(Some(Path::new("/tmp")))?;
+    let found = called_by_all(&work);
+    work.remove()?;
+    let Some(found) = found? else { return Ok(ExitCode::SUCCESS) };
+    let before = fs::read_to_string(&file).unwrap_or_default();
+    let list = render(&found);
+    let kept = list.lines().filter(|name| before.lines().any(|before| before == *name)).count();
+    fs::write(&file, &list)?;
+    eprintln!(
+        "order: wrote {} names, {kept} of them as before; the next release build uses them",
+        list.lines().count()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each symbol that is called, with how many verbs do; none where valgrind cannot be had.
+fn called_by_all(work: &Work) -> Answer<Option<BTreeMap<String, usize>>> {
+    if let Err(why) = budget::find_valgrind(work) {
+        eprintln!("order: SKIPPED, NO ORDER WAS WRITTEN: {why}");
+        return Ok(None);
+    }
+    let program = built_with("lease-lane", "lease-lane", &["--release"], &["-C", "strip=none"])?;
+    let mut found = BTreeMap::new();
+    for verb in VERBS {
+        for name in called(&budget::profile(verb, &program, work)?) {
+            *found.entry(name).or_default() += 1;
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The symbols that a profile of callgrind names, each once.
+fn called(profile: &str) -> Vec<String> {
+    let named = profile.lines().filter_map(|line| line.strip_prefix("fn=").or(line.strip_prefix("cfn=")));
+    let names = named.filter_map(|text| text.split_once(") ")).map(|(_, name)| {
+        // A function in itself is told apart by a number.
+        name.split('\'').next().unwrap_or(name)
+    });
+    let mut names: Vec<String> =
+        names.filter(|name| !name.starts_with("0x") && !name.contains(' ')).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// What all verbs call comes first, then what fewer do.
+fn render(found: &BTreeMap<String, usize>) -> String {
+    let mut names: Vec<(&str, usize)> = found.iter().map(|(name, verbs)| (name.as_str(), *verbs)).collect();
+    names.sort_by_key(|(_, verbs)| std::cmp::Reverse(*verbs));
+    let mut text = FILE_HEAD.to_owned();
+    let hidden = HIDDEN.iter().map(|name| (*name).to_owned());
+    for name in hidden.chain(names.into_iter().flat_map(|(name, _)| all_kinds(name))) {
+        text.push_str(&name);
+        text.push('\n');
+    }
+    text
+}
+
+/// A symbol, with those that the C library has beside it for other processors.
+fn all_kinds(name: &str) -> Vec<String> {
+    let plain = KINDS.iter().filter_map(|kind| name.strip_suffix(kind)).min_by_key(|plain| plain.len());
+    match plain.filter(|plain| plain.starts_with("__")) {
+        Some(plain) => KINDS.iter().map(|kind| format!("{plain}{kind}")).collect(),
+        None => vec![name.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_names_what_was_called() {
+        let profile = "events: Ir\n\nfl=(1) a.rs\nfn=(1) main\n0x1 3 4\ncfn=(2) twice\ncalls=1 0\n0x2 1 9\n\
+            fn=(2)\n0x5 1 1\nfn=(3) twice'2\nfn=(4) 0x0000\nfn=(5) (below main)\n";
+        assert_eq!(called(profile), ["main", "twice"]);
+    }
+
+    #[test]
+    fn what_more_verbs_call_comes_first() {
+        let found = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 6), ("c".to_owned(), 6)]);
+        let text = render(&found);
+        assert!(text.ends_with("\nb\nc\na\n"), "{text}");
+    }
+
+    #[test]
+    fn the_c_library_s_kinds_of_a_function_are_taken_together() {
+        let kinds = all_kinds("__memcpy_avx_unaligned_erms");
+        assert!(kinds.contains(&"__memcpy_evex_unaligned_erms".to_owned()), "{kinds:?}");
+        assert!(all_kinds("__memcmp_avx2_movbe").contains(&"__memcmp_evex_movbe".to_owned()));
+        assert_eq!(all_kinds("malloc"), ["malloc"]);
+    }
+
+    #[test]
+    fn the_committed_list_names_functions_of_the_program() {
+        let list = include_str!("../../.cargo/order.txt");
+        for part in ["lease_lane", "journal", "arbiter", "malloc"] {
+            assert!(list.lines().any(|name| name.contains(part)), "{part}");
+        }
+    }
+}
