@@ -25,6 +25,7 @@ pub mod watch;
 
 mod canonical;
 mod checksum;
+mod digits;
 mod error;
 
 pub use error::{Damage, DamageClass, JournalError};

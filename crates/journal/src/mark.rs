@@ -14,6 +14,7 @@
 use arbiter::seq::Seq;
 
 use crate::checksum::crc32;
+use crate::digits::twenty_digits;
 use crate::line::Crc;
 
 /// Bytes of one entry, the newline included.
@@ -31,7 +32,7 @@ pub struct Mark {
 impl Mark {
     /// Writes the mark as an entry, newline included.
     pub fn encode(self) -> String {
-        let said = format!("{:020} {}", self.seq.get(), self.crc);
+        let said = format!("{} {}", twenty_digits(self.seq.get()), self.crc);
         format!("{said} {:08x}\n", crc32(said.as_bytes()))
     }
 

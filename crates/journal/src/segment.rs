@@ -3,6 +3,7 @@
 use arbiter::seq::Seq;
 
 use crate::chain::{Chain, Flow, Head, Valid};
+use crate::digits::twenty_digits;
 use crate::disk::{Dir, Disk, Name};
 use crate::line::{self, Crc};
 use crate::mark::Mark;
@@ -15,17 +16,17 @@ pub const SEGMENT_BYTES_MAX: u64 = 512 << 20;
 
 /// The file of the segment whose root is record `root`.
 pub fn name(root: Seq) -> Name {
-    Name::new(Dir::Journal, format!("{:020}.jsonl", root.get()))
+    Name::new(Dir::Journal, format!("{}.jsonl", twenty_digits(root.get())))
 }
 
 /// The mark file of that segment.
 pub fn mark_name(root: Seq) -> Name {
-    Name::new(Dir::Marks, format!("{:020}", root.get()))
+    Name::new(Dir::Marks, twenty_digits(root.get()))
 }
 
 /// The file that says that a sync of that segment failed.
 pub fn poison_name(root: Seq) -> Name {
-    Name::new(Dir::Marks, format!("{:020}.poison", root.get()))
+    Name::new(Dir::Marks, format!("{}.poison", twenty_digits(root.get())))
 }
 
 /// The root that a file name of `journal/` (or, without ending, of `marks/`) names.

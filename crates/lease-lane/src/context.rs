@@ -193,10 +193,7 @@ fn entries_of(path: &Path, root: &Path, opened: &RootDir) -> Vec<Entry> {
     let text = beneath.to_string_lossy();
     let Ok(written) = ProjectPath::parse(&text) else { return Vec::new() };
     let resolved = regions::path(opened, &text).ok();
-    let entry = |path: &ProjectPath| {
-        let names: Vec<&str> = path.components().collect();
-        Entry::everything().with_prefix_replaced(0, &names).unwrap_or_else(|_| Entry::everything())
-    };
+    let entry = |path: &ProjectPath| Entry::beneath(path).unwrap_or_else(|_| Entry::everything());
     let elsewhere = resolved.filter(|resolved| *resolved != written);
     std::iter::once(&written).chain(&elsewhere).map(entry).collect()
 }

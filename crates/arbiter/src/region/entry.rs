@@ -119,6 +119,17 @@ impl Entry {
         Self { text: EVERY_LOCK.to_owned(), scope: Scope::Lock { folded: EVERY_LOCK.to_owned() } }
     }
 
+    /// Returns the entry that names `path` and everything beneath it, as `PATH/**`, however its name looks as a pattern.
+    ///
+    /// # Errors
+    ///
+    /// The pattern is longer than [`Entry::BYTES_MAX`].
+    pub fn beneath(path: &ProjectPath) -> Result<Self, PatternError> {
+        let names = path.components().map(|name| Component::Literal(name.to_owned()));
+        let branch = Branch::from_components(names.chain([Component::AnyDepth]).collect(), false);
+        Self::checked(Self::from_branch(branch)).map_err(|fault| fault.of(path.as_str()))
+    }
+
     /// Returns the normal form.
     ///
     /// NFC, `/` between components, no `.`, `..`, doubled separators or needless escapes; case as written. Alternatives
@@ -566,6 +577,23 @@ mod tests {
             );
         }
         all
+    }
+
+    #[test]
+    fn beneath_a_path_is_what_its_quoted_pattern_names() {
+        let paths = texts(&["a", "É", "*", "?", "[", "]", "{", "}", ",", "\\", "!", "/", ".", ":", "\n"], 4);
+        for path in paths.iter().filter_map(|text| ProjectPath::parse(text).ok()) {
+            let names: Vec<&str> = path.components().collect();
+            let read = Entry::everything().with_prefix_replaced(0, &names).unwrap();
+            let made = Entry::beneath(&path).unwrap();
+            assert_eq!((&made, made.literal_components().len()), (&read, read.literal_components().len()));
+            let (Scope::Paths { branches: made, .. }, Scope::Paths { branches: read, .. }) =
+                (&made.scope, &read.scope)
+            else {
+                panic!("{path:?} is no resource")
+            };
+            assert_eq!(format!("{made:?}"), format!("{read:?}"));
+        }
     }
 
     #[test]
