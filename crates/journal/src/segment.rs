@@ -281,6 +281,7 @@ pub(crate) fn fold_known<'a>(
     Segment::fold(root, bytes, before, glance).map_err(|damage| newer_or(damage, bytes))
 }
 
+#[cold]
 fn newer_or(damage: Damage, bytes: &[u8]) -> JournalError {
     match newer_format(bytes) {
         Some(found) => JournalError::Newer { found, ours: FORMAT.into() },

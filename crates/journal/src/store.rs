@@ -309,6 +309,8 @@ impl<D: Disk> FileStore<D> {
 
     /// What was loaded before and what was appended to it since, for one who looks again and again. Every byte is held
     /// against the one that was read before. `None`: nothing is known, and all has to be read anew.
+    // Apart: the first look of a call needs none of its stack.
+    #[inline(never)]
     fn read_on(&self, known: Present<D>) -> Result<Option<Present<D>>, JournalError> {
         let Present { mut segment, file, name, bytes: Some(known), poisoned: false, .. } = known else {
             return Ok(None);

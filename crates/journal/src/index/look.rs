@@ -34,6 +34,8 @@ pub(crate) enum Looked {
 }
 
 /// Reads the segment `file` of this root, whose mark was read before, as far as it is of interest.
+// Apart: few stores have an index, and it needs more stack than all the rest of a look.
+#[inline(never)]
 pub(crate) fn look<D: Disk>(
     disk: &D,
     file: &D::File,
