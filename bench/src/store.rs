@@ -24,8 +24,7 @@ use lease::clock::{Clock as _, SystemClock};
 use crate::Answer;
 use crate::lane::{Lane, request};
 
-/// As the journal seals: at so many times the bytes of the checkpoint, and not before so many bytes.
-const OUTGROWN_FACTOR: u64 = 4;
+/// As the journal seals: not before so many bytes.
 const OUTGROWN_BYTES: std::ops::Range<u64> = segment::OUTGROWN_BYTES_MIN..segment::SEGMENT_BYTES_MAX / 4;
 
 /// Fills a store with at least `records` records of leases that were taken and given back.
@@ -157,7 +156,8 @@ impl Writer {
     }
 
     fn seal_if_outgrown(&mut self) -> Answer<()> {
-        let limit = (self.root_bytes * OUTGROWN_FACTOR).clamp(OUTGROWN_BYTES.start, OUTGROWN_BYTES.end);
+        let limit =
+            (self.root_bytes * segment::OUTGROWN_FACTOR).clamp(OUTGROWN_BYTES.start, OUTGROWN_BYTES.end);
         if self.bytes.len() as u64 > limit { self.seal() } else { Ok(()) }
     }
 

@@ -335,7 +335,7 @@ pub(crate) fn missing(root: Seq) -> Damage {
 }
 
 /// A segment is sealed when it has this many times the bytes of its checkpoint, ...
-const OUTGROWN_FACTOR: u64 = 2;
+pub const OUTGROWN_FACTOR: u64 = 2;
 /// ... but never with fewer bytes than this.
 pub const OUTGROWN_BYTES_MIN: u64 = 32 << 10;
 
