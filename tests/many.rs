@@ -79,7 +79,7 @@ fn among_many_leases_everybody_is_answered_as_among_few_whatever_becomes_of_the_
     for (n, bytes) in spoilt.into_iter().enumerate() {
         std::fs::write(&index, bytes).unwrap();
         everybody_is_answered(&lab, 100 + n);
-        assert_eq!(indexes(&lab), [index.clone()]);
+        assert_eq!(indexes(&lab), std::slice::from_ref(&index));
     }
     std::fs::remove_file(&index).unwrap();
     everybody_is_answered(&lab, 200);
