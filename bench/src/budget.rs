@@ -175,15 +175,21 @@ pub(crate) fn find_valgrind(work: &Work) -> Answer<()> {
     find(Kind::Instructions, "valgrind", work)
 }
 
-/// Which functions a verb calls, as callgrind has it.
+/// The profile that callgrind writes of a verb.
 pub(crate) fn profile(verb: &Verb, program: &Path, work: &Work) -> Answer<String> {
-    let typed = verb.typed(program, work.sub(&format!("{}-profile", verb.name))?, work)?;
+    profile_of(&verb.typed(program, work.sub(&format!("{}-profile", verb.name))?, work)?, verb.code, work)
+}
+
+/// The same of any command.
+pub(crate) fn profile_of(typed: &Command, code: i32, work: &Work) -> Answer<String> {
     let out = work.dir.join("profile");
     let mut profiled = command(work.dir.join("noauxv"), work)?;
     profiled.args(["valgrind", "--tool=callgrind", "--demangle=no", "-q"]);
     profiled.arg(format!("--callgrind-out-file={}", out.display()));
     profiled.arg(typed.get_program()).args(typed.get_args());
-    expect(profiled.status()?, verb.code, work)?;
+    profiled.envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    profiled.current_dir(typed.get_current_dir().unwrap_or(&work.dir));
+    expect(profiled.status()?, code, work)?;
     Ok(fs::read_to_string(&out)?)
 }
 

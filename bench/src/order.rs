@@ -3,13 +3,14 @@
 //! Callgrind names them, of a build with symbols. What it cannot see is added: the C library has several of each function
 //! on strings, of which it picks one for the processor, and valgrind shows another processor and no vDSO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::Answer;
 use crate::budget::{self, VERBS};
+use crate::process::command;
 use crate::tools::{Work, built_with};
 
 const FILE_HEAD: &str = "\
@@ -74,7 +75,40 @@ fn called_by_all(work: &Work) -> Answer<Option<BTreeMap<String, usize>>> {
             *found.entry(name).or_default() += 1;
         }
     }
+    for name in called_where_it_is_used(&program, work)? {
+        *found.entry(name).or_default() += 1;
+    }
     Ok(Some(found))
+}
+
+/// Each symbol that is called by those who type no more than they need: in a project with a repository and a policy, for
+/// text.
+fn called_where_it_is_used(program: &Path, work: &Work) -> Answer<BTreeSet<String>> {
+    let project = work.sub("project")?;
+    fs::create_dir_all(project.join(".git/objects"))?;
+    fs::create_dir_all(project.join(".git/refs"))?;
+    fs::write(project.join(".git/HEAD"), "ref: refs/heads/main\n")?;
+    let mut found = BTreeSet::new();
+    for (n, policy) in ["", "[lanes.docs]\ntree = [\"docs/**\"]\n"].into_iter().enumerate() {
+        if !policy.is_empty() {
+            fs::write(project.join("lease-lane.toml"), policy)?;
+        }
+        let (lane, tree) = (format!("lane-{n}"), format!("src/{n}/**"));
+        let path = format!("src/{n}/main.rs");
+        for (words, code) in [
+            (&["acquire", &lane, "--tree", &tree, "--bind", "parent"][..], 0),
+            (&["acquire", "--tree", &path, "--json"], 1),
+            (&["heartbeat", &lane], 0),
+            (&["check", &path], 0),
+            (&["live"], 0),
+            (&["release", &lane], 0),
+        ] {
+            let mut typed = command(program, work)?;
+            typed.args(words).current_dir(&project).env("LEASE_LANE_OWNER", "bench");
+            found.extend(called(&budget::profile_of(&typed, code, work)?));
+        }
+    }
+    Ok(found)
 }
 
 /// The symbols that a profile of callgrind names, each once.

@@ -67,6 +67,8 @@ pub(crate) struct Tools {
     pub(crate) peak: PathBuf,
     /// The command line under test.
     pub(crate) lease_lane: PathBuf,
+    /// Where it comes from.
+    under_test: PathBuf,
 }
 
 impl Tools {
@@ -79,20 +81,22 @@ impl Tools {
             }
             None => built("lease-lane", "lease-lane", &["--release"])?,
         };
+        let hello_rust = built("bench", "bench-hello", &["--release"])?;
         Ok(Self {
             hello: compile("hello", work, &["-static"], &[])?,
             floor: compile("floor", work, &["-static"], &[])?,
             peak: compile("peak", work, &["-static"], &[])?,
-            hello_rust: built("bench", "bench-hello", &["--release"])?,
-            lease_lane,
+            hello_rust: installed(&hello_rust, work)?,
+            lease_lane: installed(&lease_lane, work)?,
+            under_test: lease_lane,
         })
     }
 
     /// Names the binary under test and its size.
     pub(crate) fn describe(&self) -> String {
-        let bytes = fs::metadata(&self.lease_lane).map_or(0, |data| data.len());
-        let path = self.lease_lane.strip_prefix(workspace().canonicalize().unwrap_or_default());
-        let path = path.unwrap_or(&self.lease_lane);
+        let bytes = fs::metadata(&self.under_test).map_or(0, |data| data.len());
+        let path = self.under_test.strip_prefix(workspace().canonicalize().unwrap_or_default());
+        let path = path.unwrap_or(&self.under_test);
         format!("{} ({} KiB)", path.display(), bytes / 1024)
     }
 }
@@ -176,7 +180,18 @@ pub(crate) fn compile(name: &str, work: &Work, before: &[&str], after: &[&str]) 
         let said = said.lines().last().unwrap_or_default();
         return Err(format!("gcc could not compile `{}`: {said}", source.display()).into());
     }
-    Ok(program)
+    installed(&program, work)
+}
+
+/// A program as it is once it is installed: copied in one go. The file that a linker has written in pieces lies in pieces
+/// in the page cache, and each costs a page fault more.
+fn installed(program: &Path, work: &Work) -> Answer<PathBuf> {
+    let name = program.file_name().ok_or("a program has a name")?;
+    let copy = work.dir.join("bin").join(name);
+    fs::create_dir_all(work.dir.join("bin"))?;
+    fs::copy(program, &copy).map_err(|error| at("copy", program, &error))?;
+    fs::File::open(&copy)?.sync_all()?;
+    Ok(copy)
 }
 
 /// Builds a binary of the workspace. Cargo itself says where it is, whatever its configuration holds.

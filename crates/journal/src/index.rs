@@ -18,7 +18,7 @@ pub(crate) use look::{Looked, is_there, look};
 pub(crate) use make::{advance, build};
 
 /// Segments with fewer bytes are read whole: that is as fast.
-pub const INDEX_FROM_BYTES: u64 = 128 << 10;
+pub const INDEX_FROM_BYTES: u64 = 40 << 10;
 
 /// How the names of indexes begin.
 pub const INDEX: &str = "index-";
