@@ -12,13 +12,15 @@ use common::{
     writing,
 };
 use journal::JournalError;
+use journal::chain::Head;
 use journal::disk::{Access, Disk};
 use journal::history::{Keep, prune};
 use journal::index;
+use journal::line;
 use journal::record::{Adopt, Op};
 use journal::segment;
 use journal::state::State;
-use journal::store::{FileStore, Store};
+use journal::store::{Appended, FileStore, Store};
 use testkit::disk::MemDisk;
 use testkit::rng::Rng;
 
@@ -244,6 +246,28 @@ fn records_about_leases_that_were_left_out_are_no_reason_to_read_all() {
     for (n, lease) in (80..).zip(live.iter().skip(1)) {
         check(n, release_of(lease), lease);
     }
+}
+
+/// Somebody who slept extends a record that an index covers, while one who read by the index appends: his record is
+/// nothing to the chain, and not damage.
+#[test]
+fn a_late_writer_who_extends_what_is_covered_is_no_damage_to_one_who_appends() {
+    let disk = store_with_index(7);
+    let name = segment::name(root_of(&disk));
+    let asked = request("o", "new", &["free"]);
+    let mut store = by_index(&disk);
+    let state = store.prepare_for(writing(70), &interest(&asked)).expect("sound").clone();
+    assert!(!state.is_whole());
+    let bytes = disk.bytes(&name).expect("there");
+    let old =
+        bytes.split(|&byte| byte == b'\n').nth(1).and_then(line::decode).expect("a record behind the root");
+    let old = Head { seq: old.seq, crc: old.crc, ts: old.ts };
+    disk.add(&name, lines_after(old, 71, &[spawn("late")]).0.concat().as_bytes());
+    let ops = decide(&state, &asked, Evidence::at(clock(72)), time(72)).1;
+    let appended = store.append_if(writing(72), &ops).expect("nothing is damaged");
+    assert!(matches!(appended, Appended::Valid { .. }), "{appended:?}");
+    store.commit().expect("sound");
+    assert!(load(disk.process()).expect("sound").live.iter().any(|lease| lease.lane.as_str() == "new"));
 }
 
 #[test]
