@@ -22,6 +22,7 @@ const READING: &str = "
   `hello-rust` is the least that a program costs which is built as lease-lane is. Before each timed call the file system is asked to settle what earlier rows left behind.
 - `sqlite` leaves its WAL to the next who opens it and links the library statically: its fastest way. It has no regions, no holders and no refusals. `flock` makes nothing durable. `dos` starts Python.
 - A crowd's time is divided by its size, so that 1.00 means: as fast as one after another. On more processors a crowd is faster.
+- Every program is a copy of what was built, as an installation makes it: a file that a linker has written in pieces costs more page faults.
 - The long history and the many live leases are made by the encoder of the journal, without a process for each, and are read by `lease-lane verify` before anything is measured.
 - `replay` and `verify` run in the bench's process, on the same files as `scan`; 333 ns a record are 3 million records a second.
 - *target* is what this project promises of itself. One that is not held is a fault that is known.
