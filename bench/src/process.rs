@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,18 @@ const BUSY: i32 = 4;
 
 /// A command with nothing of this process's environment but the search path.
 pub(crate) fn command(program: impl AsRef<OsStr>, work: &Work) -> Answer<Command> {
-    let mut command = Command::new(program);
+    let mut command = Command::new(found(program.as_ref()));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(&work.dir);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(work.talk()?);
     Ok(command)
+}
+
+/// Where a program is that is named without its place. Left to the standard library, the search would take a `fork`, whose
+/// cost grows with the memory of this process: 16 ms once it holds the leases of other rows.
+fn found(program: &OsStr) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|dir| dir.join(program));
+    places.find(|place| place.is_file()).unwrap_or_else(|| program.into())
 }
 
 /// Runs a command that must end with `code`, and gives the seconds it took.
