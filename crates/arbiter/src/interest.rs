@@ -131,9 +131,13 @@ impl Interest {
     }
 
     fn add(&mut self, claim: &Claim) {
-        // One that would live alone is told apart from the others by whether anybody lives.
-        self.anybody |= claim.exclusive;
         self.lanes.insert(cut(claim.lane.key().as_str()).into());
+        // Whether one that would live alone is free is told by whether anybody lives, whatever it claims; mostly
+        // everything, with which every lease has a word in common.
+        if claim.exclusive {
+            self.anybody = true;
+            return;
+        }
         for entry in claim.tree.entries().iter().chain(claim.read.entries()) {
             self.heads.extend(entry.heads().map(|head| cut(head).into()));
             if entry.is_resource() {

@@ -293,6 +293,27 @@ fn what_is_cut_is_found_all_the_same() {
     }
 }
 
+/// Such a lane mostly claims everything, and with many leases whoever looked at all it meets would read all of them.
+#[test]
+fn a_lane_of_the_policy_that_runs_alone_makes_nobody_look_at_every_lease() {
+    let policy: Policy = serde_json::from_value(json!({"lanes": {"release": {"exclusive": true}}})).unwrap();
+    let mut request: Request = serde_json::from_value(json!({"owner": "asker", "lane": "x"})).unwrap();
+    request.tree = Region::parse(["docs/**"]).unwrap();
+    let interest = Interest::of(&request, &policy).unwrap();
+    let concerns = |lane: &str, tree: &str, exclusive| {
+        let tree = Region::parse([tree]).unwrap();
+        let held = lease(1, &LaneName::new(lane).unwrap(), tree, Region::default(), exclusive);
+        words_of(&held).iter().any(|(kind, text)| interest.may_concern(*kind, text))
+    };
+    assert!(!concerns("held", "src/**", false));
+    assert!(interest.is_in_anybody());
+    assert!(
+        concerns("held", "docs/a", false)
+            && concerns("Release", "src/**", false)
+            && concerns("held", "src/**", true)
+    );
+}
+
 /// What a lease claims cannot be changed behind the back of those who look it up.
 #[test]
 fn a_change_leaves_what_is_claimed_as_it_is() {
