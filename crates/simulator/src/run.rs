@@ -694,7 +694,10 @@ impl Run {
                     Ok(_) => self.truth.ended(*id),
                     Err(miss) => {
                         self.truth.missed(*id, &owner, *title, miss)?;
-                        if let Miss::NotYours(_) | Miss::Fenced(_) = miss {
+                        // Another lease in its lane tells nothing of an earlier call that was killed before its answer.
+                        if let Miss::NotYours(lease) | Miss::Fenced(lease) = miss
+                            && lease.lease == *id
+                        {
                             self.truth.stays(*id, &owner);
                         }
                     }
