@@ -282,11 +282,12 @@ impl State {
         at: Seq,
         how: impl FnOnce(&mut Ended),
     ) -> Result<(), String> {
-        if let Some(others) = self.left_out_with(id) {
-            others.answered.remove(&id);
+        if self.may_be_left_out(id) {
+            self.ends_for_answers(id);
             return Ok(());
         }
         self.known(id, fence)?;
+        self.ends_for_answers(id);
         if let Some(lease) = self.live.remove(id) {
             self.extra.remove(&id);
             let Lease { lane, owner, worktree, .. } = lease;
@@ -306,7 +307,7 @@ impl State {
     }
 
     fn change(&mut self, id: LeaseId, fence: Fence, change: impl FnOnce(&mut Lease)) -> Result<(), String> {
-        if self.left_out_with(id).is_some() {
+        if self.may_be_left_out(id) {
             return Ok(());
         }
         self.known(id, fence)?;
@@ -314,10 +315,17 @@ impl State {
         Ok(())
     }
 
-    /// What was left out, if the lease is among it.
-    fn left_out_with(&mut self, id: LeaseId) -> Option<&mut LeftOut> {
+    /// Whether the lease may be among those that were left out.
+    fn may_be_left_out(&self, id: LeaseId) -> bool {
         let is_here = self.live.get(id).is_some();
-        self.left_out.as_mut().filter(|others| !is_here && others.may_have(id))
+        self.left_out.as_ref().is_some_and(|others| !is_here && others.may_have(id))
+    }
+
+    /// The answer that the lease was is no longer that of a live one. `answered` has it also where the lease was read.
+    fn ends_for_answers(&mut self, id: LeaseId) {
+        if let Some(others) = &mut self.left_out {
+            others.answered.remove(&id);
+        }
     }
 
     fn known(&self, id: LeaseId, fence: Fence) -> Result<(), String> {

@@ -19,7 +19,7 @@ use journal::index;
 use journal::line;
 use journal::record::{Adopt, Op};
 use journal::segment;
-use journal::state::State;
+use journal::state::{ANSWERS_MAX, State};
 use journal::store::{Appended, FileStore, Store};
 use testkit::disk::MemDisk;
 use testkit::rng::Rng;
@@ -335,4 +335,40 @@ fn who_is_interested_in_everything_reads_all() {
         .clone();
     assert_eq!(state.live.get(holder.lease), Some(holder));
     assert!(state.live.len() < 10);
+}
+
+/// The answers that are kept are those that whoever reads everything keeps: a lease that was read and has ended no longer
+/// keeps its own from going.
+#[test]
+fn a_lease_that_was_read_and_ended_keeps_no_answer_from_those_who_repeat_their_request() {
+    let disk = MemDisk::new();
+    let mut client = Client::new(disk.process(), "o");
+    let mut n = 1;
+    let mut ask = |id: &str, lane: &str| {
+        n += 1;
+        client.store.prepare(writing(n)).expect("sound");
+        let state = client.store.segment().expect("loaded").state.clone();
+        let mut asked = request("o", lane, &["src/**"]);
+        asked.request_id = Some(RequestId::new(id).expect("a name"));
+        let ops = decide(&state, &asked, Evidence::at(clock(n)), time(n)).1;
+        client.store.append_if(writing(n), &ops).expect("sound");
+        client.store.commit().expect("sound");
+    };
+    ask("granted", "held");
+    for id in 1..ANSWERS_MAX {
+        ask(&format!("refused-{id}"), "x");
+    }
+    tend(&disk);
+    let held = load(disk.process()).expect("sound").live.iter().next().expect("it lives").clone();
+    Client::new(disk.process(), "o").write(1000, &[release_of(&held)]).expect("sound");
+    ask("later", "held");
+    let whole = load(disk.process()).expect("sound");
+    for interest in [Interest::default().in_lane(&lane("held")), Interest::default().in_lane(&lane("else"))] {
+        let state = by_index(&disk).prepare_for(writing(2000), &interest).expect("sound").clone();
+        assert!(!state.is_whole(), "it read by the index");
+        for id in ["granted", "refused-1", "refused-2", "later"] {
+            let id = RequestId::new(id).expect("a name");
+            assert_eq!(state.answer_to(&id), whole.answer_to(&id), "{id}");
+        }
+    }
 }
