@@ -337,6 +337,29 @@ fn who_is_interested_in_everything_reads_all() {
     assert!(state.live.len() < 10);
 }
 
+/// What a power cut or rot leaves of an index may begin well; whoever finds it out makes another one.
+#[test]
+fn an_index_of_which_a_part_is_spoilt_is_made_anew() {
+    let disk = store_with_index(7);
+    let name = index::name(root_of(&disk));
+    let good = disk.bytes(&name).expect("it was made");
+    let asked = request("o", "new", &["src/4/x"]);
+    let own = good.windows(9).position(|text| text == b"{\"lease\":").expect("some leases stand in it");
+    for at in [good.len() - 1, own - 1, own - 40, 100, 3] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        disk.overwrite(&name, &bad);
+        let mut store = by_index(&disk);
+        // One for whom all of it matters.
+        let everything = interest(&request("o", "all", &["**"]));
+        store.prepare_for(writing(99), &everything).expect("sound");
+        store.tend_index();
+        let made = disk.bytes(&name).expect("there");
+        assert_ne!(made, bad, "byte {at}");
+        assert!(compare(&disk, &mut by_index(&disk), &asked, 99, "made anew"), "byte {at}");
+    }
+}
+
 /// The answers that are kept are those that whoever reads everything keeps: a lease that was read and has ended no longer
 /// keeps its own from going.
 #[test]

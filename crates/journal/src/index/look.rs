@@ -7,7 +7,7 @@ use arbiter::seq::{LeaseId, Seq};
 
 use super::file::{Entry, FRONT_BYTES, File, Header, Place, front};
 use super::{LAG_TURNS, PIECE_BYTES, name};
-use crate::chain::Head;
+use crate::chain::{Flow, Head};
 use crate::checksum::crc32;
 use crate::disk::{Access, Disk, Name};
 use crate::line::Crc;
@@ -65,11 +65,13 @@ pub(crate) fn look<D: Disk>(
     }
 }
 
-/// Whether the segment has an index that fits.
+/// Whether the segment has an index that serves whoever asks. One that fits and is not sound, or behind which a late writer
+/// extends what is covered, serves nobody: it has to be made anew.
 pub(crate) fn is_there<D: Disk>(disk: &D, file: &D::File, root: Seq) -> bool {
     let index = name(root);
     let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return false };
-    Opened::of(disk, (file, root), (&cache, index)).is_some()
+    let opened = Opened::of(disk, (file, root), (&cache, index));
+    opened.is_some_and(|opened| opened.is_of_use().is_some())
 }
 
 /// What a segment amounts to for the one who is interested.
@@ -205,6 +207,23 @@ impl<'d, D: Disk> Opened<'d, D> {
     /// All leases that stand in the index.
     pub(super) fn own_text(&self) -> Option<Vec<u8>> {
         self.index.rest(self.own())
+    }
+
+    /// What `own`, all leases that stand in the index, has at a place.
+    pub(super) fn text_in<'o>(own: &'o [u8], place: &Place) -> Option<&'o [u8]> {
+        let at = usize::try_from(place.at).ok()?;
+        let text = own.get(at..)?.get(..usize::try_from(place.bytes).ok()?)?;
+        (crc32(text) == place.crc).then_some(text)
+    }
+
+    /// Whether all of the index is sound, and the records behind it go on from what is covered.
+    fn is_of_use(&self) -> Option<()> {
+        let own = self.own_text()?;
+        self.each(|entry| match entry.place.file {
+            File::Segment => Some(()),
+            File::Index => Self::text_in(&own, &entry.place).map(drop),
+        })?;
+        self.covered().chain().feed(self.behind(), |_| Ok(Flow::Goes)).ok()
     }
 
     fn own(&self) -> u64 {

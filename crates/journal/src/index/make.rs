@@ -109,12 +109,7 @@ pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Ve
         }
         let text = match place.file {
             File::Segment => None,
-            File::Index => {
-                let at = usize::try_from(place.at).ok()?;
-                Some(own.get(at..)?.get(..usize::try_from(place.bytes).ok()?)?)
-                    .filter(|text| crc32(text) == place.crc)?
-                    .into()
-            }
+            File::Index => Some(Opened::<D>::text_in(&own, &place)?),
         };
         table.copy(&entry, text)
     })?;
