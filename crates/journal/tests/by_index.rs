@@ -337,6 +337,22 @@ fn who_is_interested_in_everything_reads_all() {
     assert!(state.live.len() < 10);
 }
 
+/// Behind a record of a late writer who extends what is covered the index serves nobody. One that covers it does.
+#[test]
+fn an_index_behind_which_a_late_writer_came_is_made_anew() {
+    let disk = store_with_index(7);
+    let name = segment::name(root_of(&disk));
+    let bytes = disk.bytes(&name).expect("there");
+    let old =
+        bytes.split(|&byte| byte == b'\n').nth(1).and_then(line::decode).expect("a record behind the root");
+    let old = Head { seq: old.seq, crc: old.crc, ts: old.ts };
+    disk.add(&name, lines_after(old, 71, &[spawn("late")]).0.concat().as_bytes());
+    let asked = request("o", "new", &["free"]);
+    assert!(!compare(&disk, &mut by_index(&disk), &asked, 99, "behind a late writer"));
+    tend(&disk);
+    assert!(compare(&disk, &mut by_index(&disk), &asked, 99, "made anew"));
+}
+
 /// What a power cut or rot leaves of an index may begin well; whoever finds it out makes another one.
 #[test]
 fn an_index_of_which_a_part_is_spoilt_is_made_anew() {
