@@ -26,7 +26,7 @@ pub const INDEX: &str = "index-";
 /// An index is brought up to date when so many bytes of records are behind what it covers ...
 pub(crate) const LAG_BYTES: u64 = 256 << 10;
 /// ... by one reader in so many, so that of many at once not all do it.
-const LAG_TURNS: u64 = 4;
+const LAG_TURNS: u32 = 4;
 
 /// Bytes of the segment that each reader checks beside those that it needs.
 const PIECE_BYTES: usize = 64 << 10;

@@ -411,3 +411,20 @@ fn a_lease_that_was_read_and_ended_keeps_no_answer_from_those_who_repeat_their_r
         }
     }
 }
+
+/// Whose turn it is to bring the index up to date is not told by a number that some callers never meet.
+#[test]
+fn an_index_goes_on_however_many_records_each_call_writes() {
+    for first in [1, 2] {
+        let disk = store_with_index(7);
+        let name = index::name(root_of(&disk));
+        let mut client = Client::new(disk.process(), "o");
+        client.write(100, &vec![spawn("first"); first]).expect("sound");
+        let before = disk.bytes(&name).expect("it was made");
+        for n in 101..140 {
+            tend(&disk);
+            client.write(n, &[spawn("one"), spawn("two")]).expect("sound");
+        }
+        assert_ne!(disk.bytes(&name).expect("there"), before, "{first} and then two at a time");
+    }
+}

@@ -56,7 +56,8 @@ pub(crate) fn look<D: Disk>(
     }
     match opened.seen(&found, interest) {
         Seen::Enough(segment) => {
-            let turn = segment.chain.head().map_or(0, |head| head.seq.get());
+            // Not by its number: where every call writes two records, one parity never has its turn.
+            let turn = segment.chain.head().map_or(0, |head| head.crc.0);
             let lags = opened.behind().len() as u64 > lag_bytes && turn.is_multiple_of(LAG_TURNS);
             Looked::Seen(segment, lags)
         }
