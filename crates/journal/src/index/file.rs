@@ -14,8 +14,9 @@ use crate::record::Checkpoint;
 const MAGIC: &[u8; 16] = b"lease-lane idx 1";
 /// Magic, length of the header, checksum of the header.
 pub(super) const FRONT_BYTES: usize = MAGIC.len() + 4 + 4;
-/// Bytes that a header may have. One with a policy and some answers has a few thousand.
-const HEADER_BYTES_MAX: u32 = 16 << 20;
+/// Bytes that a header may have. One with a policy and some answers has a few thousand; one with the answers of very many
+/// live leases, which are kept as long as these live, as many as they have in the segment.
+const HEADER_BYTES_MAX: u32 = 512 << 20;
 /// A block of the table is closed with the entry that gives it so many bytes.
 const BLOCK_BYTES: usize = 64 << 10;
 
