@@ -7,7 +7,7 @@ mod kit;
 use std::path::PathBuf;
 
 use kit::{Lab, all_at_once};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// More than what is read as fast without an index.
 const LEASES: usize = 600;
@@ -135,10 +135,9 @@ fn rot_where_a_decision_looks_refuses_it_and_elsewhere_before_long() {
         Some(true),
         "{damaged}"
     );
-    let most = bytes.len().div_ceil(64 << 10);
-    let outcomes: Vec<Value> = (0..=most)
-        .map(|n| lab.json(&["acquire", "--tree", &format!("free/{n}")]).value()["outcome"].clone())
-        .collect();
-    assert_eq!(outcomes.last().unwrap(), "damaged", "{outcomes:?}");
+    // Each call looks into one piece of four.
+    let mut outcomes =
+        (0..200).map(|n| lab.json(&["acquire", "--tree", &format!("free/{n}")]).value()["outcome"].clone());
+    assert!(outcomes.any(|outcome| outcome == "damaged"), "nobody has noticed");
     lab.json(&["verify"]).expect(5, "damaged");
 }

@@ -283,9 +283,16 @@ fn rot_in_a_small_root_refuses_every_decision() {
     }
 }
 
-/// Of a large root each decision reads what it rests on, and one piece beside it: every other one in its turn.
+/// Of a large root each decision reads what it rests on, and one piece beside it, now this one and now that, however many
+/// records each call writes.
 #[test]
 fn rot_in_a_large_root_refuses_at_once_what_rests_on_it_and_soon_the_rest() {
+    for records in 1..5 {
+        rot_is_found(records);
+    }
+}
+
+fn rot_is_found(records: usize) {
     let disk = store_with_index(600);
     let root = segment::name(root_of(&disk));
     let text = String::from_utf8(disk.bytes(&root).expect("there")).expect("text");
@@ -300,7 +307,7 @@ fn rot_in_a_large_root_refuses_at_once_what_rests_on_it_and_soon_the_rest() {
     assert!(matches!(refused, Err(JournalError::Damaged(_))), "{refused:?}");
 
     let mut granted = 0;
-    let last = (0..=pieces).find_map(|n| {
+    let last = (0..20 * pieces).find_map(|n| {
         let asked = request("o", &format!("free{n}"), &[&format!("free/{n}")]);
         let mut store = by_index(&disk);
         let state = match store.prepare_for(writing(1000 + n), &interest(&asked)) {
@@ -308,7 +315,8 @@ fn rot_in_a_large_root_refuses_at_once_what_rests_on_it_and_soon_the_rest() {
             Err(error) => return Some(error),
         };
         assert!(state.live.len() < 100, "it read by the index");
-        let ops = decide(&state, &asked, Evidence::at(clock(n)), time(1000 + n)).1;
+        let mut ops = vec![spawn("more"); records - 1];
+        ops.extend(decide(&state, &asked, Evidence::at(clock(n)), time(1000 + n)).1);
         store.append_if(writing(1000 + n), &ops).expect("sound");
         granted += 1;
         None

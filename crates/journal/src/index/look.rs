@@ -252,15 +252,16 @@ impl<'d, D: Disk> Opened<'d, D> {
         }
         state.leave_out_others(self.header.seq, found.answered.clone());
         let segment = Segment::behind(self.covered(), state, self.behind()).ok()?;
-        self.is_sound_somewhere(segment.chain.head()?.seq)?;
+        self.is_sound_somewhere(segment.chain.head()?.crc)?;
         Some(segment)
     }
 
-    /// One piece after the other is checked, by one record after the other: so what has rotted where nobody looks is
-    /// found before long.
-    fn is_sound_somewhere(&self, turn: Seq) -> Option<()> {
+    /// One piece or another is checked by whoever comes, as the checksum of the last record has it: so what has rotted
+    /// where nobody looks is found before long. The number of that record would leave pieces out for ever, where every
+    /// call writes two.
+    fn is_sound_somewhere(&self, chance: Crc) -> Option<()> {
         let Header { pieces, covers, .. } = &self.header;
-        let piece = usize::try_from(turn.get() % pieces.len().max(1) as u64).ok()?;
+        let piece = usize::try_from(chance.0).ok()? % pieces.len().max(1);
         let from = (piece * PIECE_BYTES) as u64;
         let len = usize::try_from(covers.checked_sub(from)?).ok()?.min(PIECE_BYTES);
         self.segment.sound(from, len, *pieces.get(piece)?).map(drop)
