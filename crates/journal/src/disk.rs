@@ -201,6 +201,9 @@ pub trait Disk {
     ///
     /// When its directory cannot be read.
     fn len(&self, name: &Name) -> Result<Option<u64>, DiskError>;
+
+    /// What an error calls a file.
+    fn path_of(&self, name: &Name) -> PathBuf;
 }
 
 impl<D: Disk> Disk for &D {
@@ -247,6 +250,9 @@ impl<D: Disk> Disk for &D {
     }
     fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
         (**self).len(name)
+    }
+    fn path_of(&self, name: &Name) -> PathBuf {
+        (**self).path_of(name)
     }
 }
 

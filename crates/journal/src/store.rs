@@ -503,7 +503,7 @@ impl<D: Disk> FileStore<D> {
         // without it nobody may say yes or no.
         let counts = match present.read_back(&self.disk, last, writing.nonce) {
             Err(JournalError::Disk(source)) => {
-                let path = present.name.to_string().into();
+                let path = self.disk.path_of(&present.name);
                 let looked = self.reload();
                 match self.segment() {
                     // Somebody may have sealed the segment behind them. What came after cannot tell.
@@ -520,8 +520,9 @@ impl<D: Disk> FileStore<D> {
             if taken < blob.len() {
                 let what = format!("only {taken} of {} bytes were taken", blob.len());
                 let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
-                let path = self.present.as_ref().map(|present| present.name.to_string()).unwrap_or_default();
-                return Err(DiskError { what: "append to", path: path.into(), source }.into());
+                let path = self.present.as_ref().map(|present| self.disk.path_of(&present.name));
+                let path = path.unwrap_or_default();
+                return Err(DiskError { what: "append to", path, source }.into());
             }
             return Ok(Appended::Conflict);
         }
@@ -624,7 +625,7 @@ impl<D: Disk> Store for FileStore<D> {
         {
             let what = "a repair moved the segment aside meanwhile";
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, what);
-            let path = std::path::PathBuf::from(present.name.to_string());
+            let path = self.disk.path_of(&present.name);
             let source = DiskError { what: "find", path: path.clone(), source };
             return Err(JournalError::NotDurable { path, source });
         }

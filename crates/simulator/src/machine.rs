@@ -452,4 +452,7 @@ impl Disk for SimDisk<'_> {
     fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
         self.hear(self.seat.len(name), Hash::hash)
     }
+    fn path_of(&self, name: &Name) -> PathBuf {
+        self.seat.path_of(name)
+    }
 }

@@ -236,7 +236,7 @@ impl RealDisk {
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP) => Err(failed(
                 what,
-                &self.full(name),
+                &self.path_of(name),
                 unsafe_file("it is a symbolic link, and links are not followed here"),
             )),
             Err(errno) => Err(self.failed(what, name, errno)),
@@ -253,7 +253,7 @@ impl RealDisk {
 
     fn check(&self, fd: &OwnedFd, name: &Name, kind: FileType) -> Result<(), DiskError> {
         let stat = fs::fstat(fd).map_err(|errno| self.failed("examine", name, errno))?;
-        let path = || self.full(name);
+        let path = || self.path_of(name);
         if FileType::from_raw_mode(stat.st_mode) != kind {
             let what = if kind == FileType::Fifo { "a named pipe" } else { "a regular file" };
             return Err(failed("use", &path(), unsafe_file(format!("it is not {what}"))));
@@ -335,12 +335,8 @@ impl RealDisk {
         }
     }
 
-    fn full(&self, name: &Name) -> PathBuf {
-        self.path.join(name.dir.as_str()).join(&name.file)
-    }
-
     fn failed(&self, what: &'static str, name: &Name, errno: Errno) -> DiskError {
-        failed(what, &self.full(name), errno.into())
+        failed(what, &self.path_of(name), errno.into())
     }
 }
 
@@ -406,7 +402,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, file: &File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
-        let wrong = |source| failed("read", &self.full(name), source);
+        let wrong = |source| failed("read", &self.path_of(name), source);
         let stat = fs::fstat(file).map_err(|errno| wrong(errno.into()))?;
         let len = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
         if len > most {
@@ -417,7 +413,7 @@ impl Disk for RealDisk {
     }
 
     fn read_part(&self, file: &File, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
-        let wrong = |source| failed("read", &self.full(name), source);
+        let wrong = |source| failed("read", &self.path_of(name), source);
         let mut bytes = Vec::new();
         // No memory is an answer like any other. Were it left to the allocator, the process would be aborted.
         bytes.try_reserve_exact(len).map_err(|_| {
@@ -553,6 +549,10 @@ impl Disk for RealDisk {
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.failed("examine", name, errno)),
         }
+    }
+
+    fn path_of(&self, name: &Name) -> PathBuf {
+        self.path.join(name.dir.as_str()).join(&name.file)
     }
 }
 

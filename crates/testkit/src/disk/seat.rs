@@ -1,6 +1,7 @@
 //! One process at a disk.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 
@@ -263,5 +264,9 @@ impl<G: Gate> Disk for Seat<G> {
         let passed = self.enter(What::Len, name, 0)?;
         passed.end()?;
         Ok(passed.memory.bytes(name).map(|bytes| bytes.len() as u64))
+    }
+
+    fn path_of(&self, name: &Name) -> PathBuf {
+        name.to_string().into()
     }
 }
