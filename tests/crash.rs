@@ -201,10 +201,12 @@ fn rename(value: &mut Value, n: u32) {
     }
 }
 
-/// Starts the call again and again until it was caught inside the mutex and got the signal there.
+/// Starts the call again and again until it was caught inside the mutex and got the signal there. It enters because
+/// somebody else died inside.
 fn catch_inside(lab: &Lab, with: Signal, call: impl Fn(u32) -> std::process::Command) -> (Child, u32) {
     let mutex = lab.store().join("mutex");
     for n in 0..200 {
+        lab.leave_mutex();
         let mut child = start(call(n));
         let pid = format!("\"pid\":{},", child.id());
         let inside = || std::fs::read_to_string(&mutex).is_ok_and(|text| text.contains(&pid));

@@ -63,6 +63,15 @@ impl Verb {
     }
 }
 
+/// How it comes to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nobody is inside the mutex.
+    Direct,
+    /// Somebody died inside: it queues up and takes the place.
+    Queued,
+}
+
 /// Bytes of a reason that makes a record long.
 const LONG_BYTES: usize = 4000;
 
@@ -75,13 +84,14 @@ struct Specimen {
     early: Option<Value>,
     mine: u64,
     verb: Verb,
+    way: Way,
 }
 
 impl Specimen {
-    fn new(verb: Verb) -> Specimen {
+    fn new(verb: Verb, way: Way) -> Specimen {
         let lab = bare_lab();
         if verb == Verb::FirstAcquire {
-            return Specimen { lab, early: None, mine: 0, verb };
+            return Specimen { lab, early: None, mine: 0, verb, way };
         }
         lab.grant("o1", "early", "early/**");
         lab.json(&["compact", "--keep", "all"]).expect(0, "ok");
@@ -92,13 +102,16 @@ impl Specimen {
             lab.json_as("o9", &["acquire", "x", "--tree", "early/x", "--why", &long]).expect(1, "refuse");
         }
         let early = lease_in(&lab, "early");
-        Specimen { lab, early, mine, verb }
+        Specimen { lab, early, mine, verb, way }
     }
 
     fn copy(&self) -> Lab {
         let lab = bare_lab();
         if self.lab.store().exists() {
             copy_dir(self.lab.store(), lab.store());
+        }
+        if self.way == Way::Queued {
+            lab.leave_mutex();
         }
         lab
     }
@@ -116,8 +129,17 @@ impl Specimen {
         assert_eq!(answer.code, Some(0), "{answer}");
         let calls = Log::read(&log).own().to_vec();
         let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
-        for name in ["flock", "linkat", "write", "unlinkat", "fdatasync", "exit_group"] {
-            assert!(names.contains(&name), "{:?} makes no {name}: {names:?}", self.verb);
+        let of_mutex: &[&str] = match self.way {
+            Way::Direct => &[],
+            Way::Queued => &["flock", "linkat", "renameat", "unlinkat"],
+        };
+        // Whoever begins or seals a segment links it, and whoever seals queues up.
+        let is_plain = !matches!(self.verb, Verb::FirstAcquire | Verb::SealingAcquire | Verb::Compact);
+        if self.way == Way::Direct && is_plain {
+            assert!(!names.contains(&"flock") && !names.contains(&"linkat"), "{:?}: {names:?}", self.verb);
+        }
+        for name in ["write", "fdatasync", "exit_group"].iter().chain(of_mutex) {
+            assert!(names.contains(name), "{:?} {:?} makes no {name}: {names:?}", self.way, self.verb);
         }
         calls
     }
@@ -196,11 +218,22 @@ impl Tally {
     fn of(&self, what: &str) -> usize {
         self.0.lock().unwrap().get(what).copied().unwrap_or_default()
     }
+
+    fn assert_all(&self, wanted: &[&str]) {
+        for what in wanted {
+            assert!(self.of(what) > 0, "no trial was of the kind `{what}`");
+        }
+    }
 }
 
 fn fail_at_each_call(verb: Verb) {
+    fail_on(Way::Direct, verb);
+    fail_on(Way::Queued, verb);
+}
+
+fn fail_on(way: Way, verb: Verb) {
     let Some(strace) = Strace::find(&format!("faults at the calls of {verb:?}")) else { return };
-    let specimen = Specimen::new(verb);
+    let specimen = Specimen::new(verb, way);
     let calls = specimen.calls(strace);
     let mut dice = Dice::new(seed());
     let mut trials = Vec::new();
@@ -212,7 +245,12 @@ fn fail_at_each_call(verb: Verb) {
     }
     let tally = Tally::default();
     each(1, &trials, |trial| fail_once(&specimen, strace, trial, &tally));
-    eprintln!("{verb:?}: {} calls, {} trials: {:?}", calls.len(), trials.len(), tally.0.lock().unwrap());
+    eprintln!(
+        "{way:?} {verb:?}: {} calls, {} trials: {:?}",
+        calls.len(),
+        trials.len(),
+        tally.0.lock().unwrap()
+    );
     let missed = tally.of("missed");
     assert!(missed * 20 <= trials.len(), "{missed} of {} hit another call than meant", trials.len());
 }
@@ -351,7 +389,7 @@ fn whatever_call_of_an_acquire_fails_or_is_its_last_no_grant_is_false_and_no_lea
 
 #[test]
 fn whatever_call_of_the_first_acquire_of_all_fails_or_is_its_last_no_grant_is_false() {
-    fail_at_each_call(Verb::FirstAcquire);
+    fail_on(Way::Direct, Verb::FirstAcquire);
 }
 
 /// Found by reading the calls of the test above: whoever came to a directory that was there took it for durable. Its
@@ -359,7 +397,7 @@ fn whatever_call_of_the_first_acquire_of_all_fails_or_is_its_last_no_grant_is_fa
 #[test]
 fn whoever_finds_a_directory_whose_maker_died_at_once_makes_its_name_durable_before_it_answers() {
     let Some(strace) = Strace::find("a death between a directory and its sync") else { return };
-    let specimen = Specimen::new(Verb::FirstAcquire);
+    let specimen = Specimen::new(Verb::FirstAcquire, Way::Direct);
     let calls = specimen.calls(strace);
     for made in ["lease-lane", "journal"] {
         let is_made = |call: &Call| call.name == "mkdirat" && call.text.contains(&format!("{made}\", 0700"));
@@ -418,7 +456,8 @@ fn whatever_call_of_a_halt_fails_or_is_its_last_it_is_on_record_when_it_says_so(
 
 #[test]
 fn whatever_call_of_a_compaction_fails_or_is_its_last_no_lease_is_lost() {
-    fail_at_each_call(Verb::Compact);
+    // It always queues up, also where nobody is inside.
+    fail_on(Way::Direct, Verb::Compact);
 }
 
 // --------------------------------------------------------------------------------------------------- freezing
@@ -468,12 +507,17 @@ impl<'s> Frozen<'s> {
         entry.contains(&format!("\"pid\":{},", self.pid))
     }
 
-    /// Somebody else's call, who goes on without the frozen one after the TTL.
+    /// Somebody else's call. One who is frozen while it queues up costs it the TTL, and one who does not costs nothing.
     fn meanwhile(&self, owner: &str, args: &[&str]) -> Answer {
+        let Specimen { way, verb, .. } = *self.specimen;
+        let queues = way == Way::Queued || matches!(verb, Verb::SealingAcquire | Verb::Compact);
         let mut command = self.lab.command_as(owner, args);
-        command.env("LEASE_LANE_MUTEX_TTL", "150ms").env("LEASE_LANE_MUTEX_BUDGET", "20s");
+        if queues {
+            command.env("LEASE_LANE_MUTEX_TTL", "150ms").env("LEASE_LANE_MUTEX_BUDGET", "20s");
+        }
         let answer = finish(command);
-        assert!(answer.took < TTL + NEXT_MAX, "somebody else waited for {:?}", answer.took);
+        let most = if queues { TTL + NEXT_MAX } else { NEXT_MAX };
+        assert!(answer.took < most, "somebody else waited for {:?}", answer.took);
         answer
     }
 
@@ -487,9 +531,9 @@ impl<'s> Frozen<'s> {
 }
 
 /// Freezes the verb after each of its calls, or after each of a sample.
-fn freeze_after_each_call(verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync) -> Option<Tally> {
+fn freeze_after_each_call(way: Way, verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync) -> Option<Tally> {
     let strace = Strace::find(&format!("freezes at the calls of {verb:?}"))?;
-    let specimen = Specimen::new(verb);
+    let specimen = Specimen::new(verb, way);
     let mut calls = specimen.calls(strace);
     calls.retain(|call| call.name != "exit_group");
     if !is_all() {
@@ -504,14 +548,14 @@ fn freeze_after_each_call(verb: Verb, trial: impl Fn(Frozen<'_>, &Tally) + Sync)
         Some(frozen) => trial(frozen, &tally),
         None => tally.count("missed"),
     });
-    eprintln!("{verb:?}: {} freezes: {:?}", calls.len(), tally.0.lock().unwrap());
+    eprintln!("{way:?} {verb:?}: {} freezes: {:?}", calls.len(), tally.0.lock().unwrap());
     let missed = tally.of("missed");
     assert!(missed * 20 <= calls.len(), "{missed} of {} froze elsewhere than meant", calls.len());
     Some(tally)
 }
 
-fn freeze_and_go_past(verb: Verb) -> Option<Tally> {
-    freeze_after_each_call(verb, |frozen, tally| {
+fn freeze_and_go_past(way: Way, verb: Verb) -> Option<Tally> {
+    freeze_after_each_call(way, verb, |frozen, tally| {
         let was_inside = frozen.is_inside();
         let other = frozen.meanwhile("o3", &["acquire", "other", "--tree", "late/x"]);
         let (woken, lab) = frozen.wake();
@@ -541,75 +585,88 @@ fn freeze_and_go_past(verb: Verb) -> Option<Tally> {
 
 #[test]
 fn an_acquirer_frozen_after_any_of_its_calls_and_one_who_goes_past_it_are_never_both_granted() {
-    let Some(tally) = freeze_and_go_past(Verb::Acquire) else { return };
-    // It was frozen where it hurts: before its record, inside the mutex, with its decision made.
-    for what in ["lost inside", "won inside", "void"] {
-        assert!(tally.of(what) > 0, "no freeze was of the kind `{what}`");
+    for (way, wanted) in [
+        (Way::Direct, ["lost outside", "won outside", "void"]),
+        (Way::Queued, ["lost inside", "won inside", "void"]),
+    ] {
+        let Some(tally) = freeze_and_go_past(way, Verb::Acquire) else { return };
+        // It was frozen where it hurts: before its record, with its decision made.
+        tally.assert_all(&wanted);
+        freeze_and_go_past(way, Verb::SealingAcquire);
     }
-    freeze_and_go_past(Verb::FirstAcquire);
-    freeze_and_go_past(Verb::SealingAcquire);
+    freeze_and_go_past(Way::Direct, Verb::FirstAcquire);
 }
 
 #[test]
 fn a_release_frozen_after_any_of_its_calls_never_ends_the_lease_that_came_after() {
-    let tally = freeze_after_each_call(Verb::Release, |frozen, tally| {
-        let (was_inside, mine) = (frozen.is_inside(), frozen.specimen.mine.to_string());
-        // The same owner, the same lane, the same region: only the number tells the two leases apart.
-        let other = frozen.meanwhile("o2", &["release", "--lease", &mine]);
-        let successor =
-            frozen.meanwhile("o2", &["acquire", "mine", "--tree", "mine/**"]).expect(0, "acquire");
-        let (woken, lab) = frozen.wake();
-        match (other.code, woken.code) {
-            (Some(0), Some(1)) => {
-                woken.expect(1, "not_held");
-                tally.count(if was_inside { "overtaken inside" } else { "overtaken outside" });
+    let freeze = |way| {
+        freeze_after_each_call(way, Verb::Release, |frozen, tally| {
+            let (was_inside, mine) = (frozen.is_inside(), frozen.specimen.mine.to_string());
+            // The same owner, the same lane, the same region: only the number tells the two leases apart.
+            let other = frozen.meanwhile("o2", &["release", "--lease", &mine]);
+            let successor =
+                frozen.meanwhile("o2", &["acquire", "mine", "--tree", "mine/**"]).expect(0, "acquire");
+            let (woken, lab) = frozen.wake();
+            match (other.code, woken.code) {
+                (Some(0), Some(1)) => {
+                    woken.expect(1, "not_held");
+                    tally.count(if was_inside { "overtaken inside" } else { "overtaken outside" });
+                }
+                (Some(1), Some(0)) => {
+                    other.expect(1, "not_held");
+                    tally.count(if was_inside { "done inside" } else { "done outside" });
+                }
+                _ => panic!("not one of the two released it: {woken}\n{other}"),
             }
-            (Some(1), Some(0)) => {
-                other.expect(1, "not_held");
-                tally.count(if was_inside { "done inside" } else { "done outside" });
-            }
-            _ => panic!("not one of the two released it: {woken}\n{other}"),
-        }
-        let mine = lease_in(&lab, "mine").expect("the successor lives");
-        assert_eq!(mine["lease"], successor["lease"]);
-        lab.assert_sound();
-    });
-    let Some(tally) = tally else { return };
-    for what in ["overtaken inside", "done inside"] {
-        assert!(tally.of(what) > 0, "no freeze was of the kind `{what}`");
+            let mine = lease_in(&lab, "mine").expect("the successor lives");
+            assert_eq!(mine["lease"], successor["lease"]);
+            lab.assert_sound();
+        })
+    };
+    for (way, wanted) in [
+        (Way::Direct, ["overtaken outside", "done outside"]),
+        (Way::Queued, ["overtaken inside", "done inside"]),
+    ] {
+        let Some(tally) = freeze(way) else { return };
+        tally.assert_all(&wanted);
     }
 }
 
 #[test]
 fn a_heartbeat_frozen_after_any_of_its_calls_keeps_nothing_alive_that_somebody_else_has() {
-    let tally = freeze_after_each_call(Verb::Heartbeat, |frozen, tally| {
-        let (was_inside, mine) = (frozen.is_inside(), frozen.specimen.mine.to_string());
-        let released = frozen.meanwhile("o2", &["release", "--lease", &mine]).expect(0, "released");
-        let successor =
-            frozen.meanwhile("o3", &["acquire", "mine", "--tree", "mine/**"]).expect(0, "acquire");
-        let (woken, lab) = frozen.wake();
-        if woken.code == Some(0) {
-            // Its record is before the release.
-            assert!(woken.expect(0, "beat")["seq"].as_u64() < released["seq"].as_u64(), "{woken}");
-            tally.count(if was_inside { "beat inside" } else { "beat outside" });
-        } else {
-            woken.expect(1, "not_held");
-            tally.count(if was_inside { "overtaken inside" } else { "overtaken outside" });
-        }
-        let mine = lease_in(&lab, "mine").expect("the successor lives");
-        assert_eq!((&mine["lease"], &mine["owner"]), (&successor["lease"], &"o3".into()));
-        assert_eq!(mine["heartbeat_at"], mine["acquired_at"], "somebody else beat for it");
-        lab.assert_sound();
-    });
-    let Some(tally) = tally else { return };
-    for what in ["overtaken inside", "beat inside"] {
-        assert!(tally.of(what) > 0, "no freeze was of the kind `{what}`");
+    let freeze = |way| {
+        freeze_after_each_call(way, Verb::Heartbeat, |frozen, tally| {
+            let (was_inside, mine) = (frozen.is_inside(), frozen.specimen.mine.to_string());
+            let released = frozen.meanwhile("o2", &["release", "--lease", &mine]).expect(0, "released");
+            let successor =
+                frozen.meanwhile("o3", &["acquire", "mine", "--tree", "mine/**"]).expect(0, "acquire");
+            let (woken, lab) = frozen.wake();
+            if woken.code == Some(0) {
+                // Its record is before the release.
+                assert!(woken.expect(0, "beat")["seq"].as_u64() < released["seq"].as_u64(), "{woken}");
+                tally.count(if was_inside { "beat inside" } else { "beat outside" });
+            } else {
+                woken.expect(1, "not_held");
+                tally.count(if was_inside { "overtaken inside" } else { "overtaken outside" });
+            }
+            let mine = lease_in(&lab, "mine").expect("the successor lives");
+            assert_eq!((&mine["lease"], &mine["owner"]), (&successor["lease"], &"o3".into()));
+            assert_eq!(mine["heartbeat_at"], mine["acquired_at"], "somebody else beat for it");
+            lab.assert_sound();
+        })
+    };
+    for (way, wanted) in [
+        (Way::Direct, ["overtaken outside", "beat outside"]),
+        (Way::Queued, ["overtaken inside", "beat inside"]),
+    ] {
+        let Some(tally) = freeze(way) else { return };
+        tally.assert_all(&wanted);
     }
 }
 
 #[test]
 fn a_compaction_frozen_after_any_of_its_calls_loses_no_lease_that_came_meanwhile() {
-    let tally = freeze_after_each_call(Verb::Compact, |frozen, tally| {
+    let tally = freeze_after_each_call(Way::Direct, Verb::Compact, |frozen, tally| {
         let was_inside = frozen.is_inside();
         let (mine, early) =
             (frozen.specimen.mine.to_string(), frozen.specimen.early.as_ref().unwrap()["lease"].clone());

@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 /// A mistake costs no more time than an answer.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A store in which `src/**` is held by somebody else.
+/// A store in which `src/**` is held by somebody else. Somebody has queued up in it before.
 fn lab_with_a_lease() -> Lab {
     let lab = Lab::new();
     lab.grant("them", "theirs", "src/**");
+    lab.leave_mutex();
+    lab.json_as("them", &["heartbeat", "theirs"]).expect(0, "beat");
     lab
 }
 
@@ -379,6 +381,10 @@ fn files_of_the_store_that_are_something_else() {
             let lab = lab_with_a_lease();
             let path = if file == "segment" { lab.active_segment() } else { lab.store().join(file) };
             instead_of(&path, kind);
+            if file == "queue" {
+                // Nobody comes to it who need not queue up.
+                lab.leave_mutex();
+            }
             store_is_refused(&mut said, &format!("{kind} in place of `{file}`"), &lab);
         }
     }

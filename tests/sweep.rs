@@ -289,14 +289,15 @@ fn a_sweep_that_sleeps_until_another_was_faster_does_nothing() {
     let lab = Lab::new();
     let lease = dead_lease(&lab, "api");
     let log = lab.path().join("log");
-    // It has looked twice and is stopped where it opens the mutex's queue; the lane has another holder when it wakes.
+    // It has looked twice and is stopped where it looks whether somebody is inside the mutex; the lane has another holder
+    // when it wakes.
     let trial = lab.path().join("trial");
     kit::copy_dir(lab.store(), &trial);
     let tried = lab.command_as("slow", &["--store", trial.to_str().unwrap(), "sweep"]);
     finish(strace.watch(&tried, &log, None)).expect(0, "ok");
     let read = Log::read(&log);
-    let queue = read.own().iter().find(|call| call.text.contains("\"queue\"")).expect("it queues").clone();
-    let stopped = strace.watch(&lab.command_as("slow", &["sweep"]), &log, Some((Fault::Stop, &queue)));
+    let look = read.own().iter().find(|call| call.text.contains("\"mutex\"")).expect("it looks").clone();
+    let stopped = strace.watch(&lab.command_as("slow", &["sweep"]), &log, Some((Fault::Stop, &look)));
     let (began, slow) = (Instant::now(), start(stopped));
     let pid = poll("it is stopped", DEADLINE, || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();

@@ -194,6 +194,18 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
+    /// Whether there are bytes behind what was loaded: a record appended now is most likely void. For those whom no mutex
+    /// keeps apart, so that a lost race leaves nothing behind; whether it was lost is for [`Store::append_if`] to say.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`].
+    pub fn is_overtaken(&self) -> Result<bool, JournalError> {
+        let Some(present) = &self.present else { return Ok(false) };
+        let behind = present.segment.chain.bytes();
+        Ok(!self.disk.read_part(&present.file, &present.name, behind, 1)?.is_empty())
+    }
+
     /// Leaves what was appended last to the next sync that somebody makes: nobody rests on it.
     pub fn leave_unsynced(&mut self) {
         self.unsynced = None;

@@ -5,6 +5,9 @@
 //! that was killed; only the head of the queue ever touches it, so replacing exactly the value that was judged
 //! stale is a comparison and a rename.
 //!
+//! Whoever finds nobody inside tries once without ([`is_taken`], `docs/adr/0020-direct.md`): queueing up is for those
+//! who come at the same time.
+//!
 //! A stopped process may keep the queue. Whoever has waited for the TTL without seeing the holder change goes
 //! on without the mutex: the chain of the journal voids what a sleeper writes later.
 
@@ -164,6 +167,15 @@ pub fn enter<M: Machine>(machine: &M, me: &Holder, patience: Patience) -> Result
         machine.pause(Duration::from_millis(20).min(patience.ttl));
     }
     Ok(Guard { inside: Some(Inside { machine: machine.clone(), entry, queue }) })
+}
+
+/// Whether somebody is inside, or was killed there.
+///
+/// # Errors
+///
+/// [`MutexError::Disk`] when the store cannot be looked at.
+pub fn is_taken<D: Disk>(disk: &D) -> Result<bool, MutexError> {
+    Ok(disk.len(&mutex_name())?.is_some())
 }
 
 /// Who is inside now, for those who are told that the store is busy.

@@ -1,8 +1,8 @@
 //! Read, arbitrate, append: the one way in which anything is decided and written.
 //!
-//! A session has no admission rule of its own. It enters the mutex, loads, lets a pure function look at the
-//! state and say which records to write, appends them if the head is still the same, leaves the mutex, syncs,
-//! and only then reports. When somebody else was first it starts over.
+//! A session has no admission rule of its own. It loads, lets a pure function look at the state and say which
+//! records to write, appends them if the head is still the same, syncs, and only then reports. When somebody else
+//! was first it enters the mutex and starts over; so does who sees somebody inside (`docs/adr/0020-direct.md`).
 
 mod acquire;
 mod adopt;
@@ -155,7 +155,9 @@ impl<M: Machine> Session<M> {
         mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
     ) -> Result<Done<T>, LeaseError> {
         let began = self.machine.uptime();
-        let guard = self.enter()?;
+        // With nobody inside, a first attempt goes without the mutex, which would cost more than most attempts and seldom
+        // keeps anybody apart. Whoever sees somebody inside, or was not the first, queues up.
+        let mut guard = if mutex::is_taken(&self.disk)? { Some(self.enter()?) } else { None };
         let (answer, last, is_synced, ringing) = loop {
             let mut writing = self.writing()?;
             match interest {
@@ -175,12 +177,19 @@ impl<M: Machine> Session<M> {
                     return Ok(Done { answer, last: None });
                 }
             };
+            // Of those whom no mutex keeps apart, one writes what counts. A look spares the journal most of the rest.
+            let is_lost = guard.is_none() && self.store.is_overtaken()?;
             // Whoever waits is on record in what was just read, or comes after this record and has read it. The bell is
             // held until the mutex is free for those whom it wakes, and by nobody any more once this process is dead.
-            let ringing = somebody_waits.then(|| self.machine.ring());
-            match self.store.append_if(writing, &ops)? {
+            let ringing = (somebody_waits && !is_lost).then(|| self.machine.ring());
+            let appended = if is_lost { Appended::Conflict } else { self.store.append_if(writing, &ops)? };
+            match appended {
                 Appended::Valid { head, .. } => break (answer, head.seq, is_synced, ringing),
-                Appended::Conflict if self.waited(began) < self.patience.budget => {}
+                Appended::Conflict if self.waited(began) < self.patience.budget => {
+                    if guard.is_none() {
+                        guard = Some(self.enter()?);
+                    }
+                }
                 Appended::Conflict => return Err(self.never_first(began)),
             }
         };
