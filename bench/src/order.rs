@@ -21,6 +21,7 @@ const FILE_HEAD: &str = "\
 const KINDS: &[&str] = &[
     "_avx2",
     "_avx2_movbe",
+    "_avx2_unaligned_erms",
     "_avx512",
     "_avx512_unaligned_erms",
     "_avx_unaligned_erms",
@@ -34,15 +35,23 @@ const KINDS: &[&str] = &[
     "_sse4_1",
 ];
 
-/// What valgrind hides: the search for the clock in the vDSO, by the C library and by rustix.
+/// What valgrind hides: the search for the clock in the vDSO, by the C library, which locks what it goes through, and by
+/// rustix; and what the compiler adds, which has no name there.
 const HIDDEN: &[&str] = &[
     "_dl_lookup_symbol_x",
     "__strcmp_evex",
     "__strcmp_avx2",
+    "pthread_mutex_lock",
+    "pthread_mutex_unlock",
+    "frame_dummy",
+    "_ZN6rustix7backend4vdso4Vdso9check_sym17h0E",
     "_ZN6rustix7backend5param4auxv14check_elf_base17h0E",
     "_ZN6rustix7backend5param4auxv9init_auxv17h0E",
     "_ZN6rustix7backend5param4auxv13init_from_auxv17h0E",
 ];
+
+/// Of each symbol, the verbs that call it, by number.
+type Callers = BTreeMap<String, BTreeSet<usize>>;
 
 /// Finds out, and writes the list.
 pub(crate) fn run() -> Answer<ExitCode> {
@@ -62,21 +71,21 @@ pub(crate) fn run() -> Answer<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each symbol that is called, with how many verbs do; none where valgrind cannot be had.
-fn called_by_all(work: &Work) -> Answer<Option<BTreeMap<String, usize>>> {
+/// Each symbol that is called, and by which verbs; none where valgrind cannot be had.
+fn called_by_all(work: &Work) -> Answer<Option<Callers>> {
     if let Err(why) = budget::find_valgrind(work) {
         eprintln!("order: SKIPPED, NO ORDER WAS WRITTEN: {why}");
         return Ok(None);
     }
     let program = built_with("lease-lane", "lease-lane", &["--release"], &["-C", "strip=none"])?;
-    let mut found = BTreeMap::new();
-    for verb in VERBS {
+    let mut found = Callers::new();
+    for (n, verb) in VERBS.iter().enumerate() {
         for name in called(&budget::profile(verb, &program, work)?) {
-            *found.entry(name).or_default() += 1;
+            found.entry(name).or_default().insert(n);
         }
     }
     for name in called_where_it_is_used(&program, work)? {
-        *found.entry(name).or_default() += 1;
+        found.entry(name).or_default().insert(VERBS.len());
     }
     Ok(Some(found))
 }
@@ -125,10 +134,14 @@ fn called(profile: &str) -> Vec<String> {
     names
 }
 
-/// What all verbs call comes first, then what fewer do.
-fn render(found: &BTreeMap<String, usize>) -> String {
-    let mut names: Vec<(&str, usize)> = found.iter().map(|(name, verbs)| (name.as_str(), *verbs)).collect();
-    names.sort_by_key(|(_, verbs)| std::cmp::Reverse(*verbs));
+/// What the first verb calls comes first, of that what the second calls too, and so on: what any of them calls lies in
+/// few pieces.
+fn render(found: &Callers) -> String {
+    let mut names: Vec<(&str, &BTreeSet<usize>)> =
+        found.iter().map(|(name, verbs)| (name.as_str(), verbs)).collect();
+    names.sort_by_key(|(_, verbs)| {
+        (0..=VERBS.len()).map(|verb| !verbs.contains(&verb)).collect::<Vec<bool>>()
+    });
     let mut text = FILE_HEAD.to_owned();
     let hidden = HIDDEN.iter().map(|name| (*name).to_owned());
     for name in hidden.chain(names.into_iter().flat_map(|(name, _)| all_kinds(name))) {
@@ -159,16 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn what_more_verbs_call_comes_first() {
-        let found = BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 6), ("c".to_owned(), 6)]);
-        let text = render(&found);
-        assert!(text.ends_with("\nb\nc\na\n"), "{text}");
+    fn what_a_verb_calls_lies_side_by_side() {
+        let called_by = |name: &str, verbs: &[usize]| (name.to_owned(), verbs.iter().copied().collect());
+        let found = [("a", &[2][..]), ("b", &[0, 1]), ("c", &[0, 2]), ("d", &[1]), ("e", &[0, 1])];
+        let text = render(&found.map(|(name, verbs)| called_by(name, verbs)).into());
+        assert!(text.ends_with("\nb\ne\nc\nd\na\n"), "{text}");
     }
 
     #[test]
     fn the_c_library_s_kinds_of_a_function_are_taken_together() {
         let kinds = all_kinds("__memcpy_avx_unaligned_erms");
         assert!(kinds.contains(&"__memcpy_evex_unaligned_erms".to_owned()), "{kinds:?}");
+        assert!(
+            all_kinds("__memset_avx2_unaligned_erms").contains(&"__memset_avx512_unaligned_erms".to_owned())
+        );
         assert!(all_kinds("__memcmp_avx2_movbe").contains(&"__memcmp_evex_movbe".to_owned()));
         assert_eq!(all_kinds("malloc"), ["malloc"]);
     }
