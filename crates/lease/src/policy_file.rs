@@ -150,8 +150,9 @@ pub fn bytes_of_found(path: &Path) -> Result<Option<Vec<u8>>, PolicyError> {
 }
 
 fn bytes_of(path: &Path, file: File) -> Result<Vec<u8>, PolicyError> {
+    let len = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(usize::MAX));
+    let mut bytes = Vec::with_capacity(len.min(POLICY_BYTES_MAX) + 1);
     // The file may be a link to something without an end.
-    let mut bytes = Vec::new();
     file.take(POLICY_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| unreadable(path, source))?;
@@ -201,6 +202,9 @@ fn understood(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
         return Err(whole(format!("it has more than {POLICY_BYTES_MAX} bytes")));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| whole("it is not UTF-8".into()))?;
+    if says_nothing(text) {
+        return Ok(Policy::default());
+    }
     let of_toml = |error: &toml::de::Error| {
         // The parser repeats what it found, which may be as long as the file.
         let message = shown(error.message().trim_end(), MESSAGE_CHARS_MAX).to_string();
@@ -211,8 +215,12 @@ fn understood(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
         vec![Problem { at: error.span().and_then(|span| place(text, &span)), what: message, hint }]
     };
     let policy: Policy = toml::from_str(text).map_err(|error| of_toml(&error))?;
+    let faults = check::faults(&policy);
+    if faults.is_empty() {
+        return Ok(policy);
+    }
     let document = DeTable::parse(text).map_err(|error| of_toml(&error))?;
-    let mut problems: Vec<Problem> = check::faults(&policy)
+    let mut problems: Vec<Problem> = faults
         .into_iter()
         .map(|fault| {
             let span = check::find(document.get_ref(), &fault.path);
@@ -220,7 +228,18 @@ fn understood(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
         })
         .collect();
     problems.sort_by_key(|problem| problem.at);
-    if problems.is_empty() { Ok(policy) } else { Err(problems) }
+    Err(problems)
+}
+
+/// Whether it is nothing but comments, as `init` leaves it and most projects keep it: each call reads it anew.
+fn says_nothing(text: &str) -> bool {
+    // What TOML wants of the inside of a comment.
+    let is_plain = text.bytes().all(|byte| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\t'));
+    is_plain
+        && text
+            .lines()
+            .map(|line| line.trim_start_matches([' ', '\t']))
+            .all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 /// Line and column of a span's beginning, from 1.
@@ -243,8 +262,31 @@ mod tests {
     use std::fmt::Write as _;
 
     use arbiter::time::Span;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_says_nothing_is_nothing_to_the_parser_too(parts in vec(
+            select(&["#", " ", "\t", "\n", "\r", "\r\n", "\0", "\u{7f}", "\u{85}", "é", "x", "=", "1", "[", "]", "\""][..]),
+            0..12,
+        )) {
+            let text = parts.concat();
+            if says_nothing(&text) {
+                prop_assert_eq!(toml::from_str(&text), Ok(Policy::default()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_init_leaves_says_nothing() {
+        let example = example(Path::new("/nowhere"));
+        assert!(says_nothing(&example) && says_nothing("") && says_nothing(" # a\n\n\t# b"));
+        assert!(!says_nothing("#\r") && !says_nothing("# a\nttl = '1h'") && !says_nothing("#\0"));
+    }
 
     #[test]
     fn a_policy_names_lanes_and_times() {
