@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use file_system::{FileSystem, Fitness, Unsuitable};
-pub use real::RealDisk;
+pub use real::{RealDisk, RealFile};
 
 /// A directory of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

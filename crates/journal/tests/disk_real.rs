@@ -149,6 +149,28 @@ fn reading_follows_no_file_offset() {
 }
 
 #[test]
+fn a_file_is_read_to_its_end_however_much_it_has_grown_since_it_was_opened() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let disk = RealDisk::open_or_create(temp.path()).expect("made");
+    for (n, first) in [0, 1, 5000].into_iter().enumerate() {
+        for grown in [0, 1, 2047, 2048, 2049, 100_000] {
+            let name = Name::new(Dir::Journal, format!("{n}-{grown}"));
+            disk.publish(&name, &vec![b'a'; first], Durability::None).expect("published");
+            let file = disk.open(&name, Access::Append).expect("opened").expect("there");
+            let other = disk.open(&name, Access::Append).expect("opened").expect("there");
+            assert_eq!(disk.append(&other, &name, &vec![b'b'; grown]).expect("appended"), grown);
+            let all = first + grown;
+            let whole = [vec![b'a'; first], vec![b'b'; grown]].concat();
+            for from in [0, 1, first / 2, first, all] {
+                let wanted = whole.get(from..).unwrap_or_default();
+                assert_eq!(disk.read(&file, &name, from as u64, all as u64).expect("read"), wanted);
+            }
+            assert!(all == 0 || disk.read(&file, &name, 0, all as u64 - 1).is_err(), "longer than allowed");
+        }
+    }
+}
+
+#[test]
 fn publishing_never_replaces_and_replacing_never_tears() {
     for nameless in [true, false] {
         let temp = tempfile::tempdir().expect("a directory");

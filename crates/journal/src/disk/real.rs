@@ -21,6 +21,9 @@ const FOR_OTHERS_TO_WRITE: u32 = 0o022;
 /// Opening never follows a link, never waits for a FIFO's other end, and is never inherited.
 const GUARDS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
+/// By how many bytes a file may have grown since it was opened without anybody asking for its length again.
+const GROWN_BYTES: usize = 2 << 10;
+
 /// A store's directory on a real file system. Directories have mode 0700, files 0600, under any umask.
 ///
 /// Reads always work. Before the first write the file system is looked at, with one call, and one that is known to be
@@ -177,8 +180,8 @@ impl RealDisk {
     pub fn open_or_make(&self, name: &Name) -> Result<File, DiskError> {
         self.may_write()?;
         let flags = OFlags::RDWR | GUARDS;
-        if let Some(fd) = self.open_at(name, flags, "open")? {
-            return Ok(File::from(fd));
+        if let Some(opened) = self.open_at(name, flags, "open")? {
+            return Ok(opened.file);
         }
         let dir = self.enter_or_make(name.dir)?;
         let made = open(dir, &*name.file, flags | OFlags::CREATE | OFlags::APPEND, FILE_MODE);
@@ -226,12 +229,12 @@ impl RealDisk {
     }
 
     /// Opens and examines; `None` when the file or its directory is missing.
-    fn open_at(&self, name: &Name, flags: OFlags, what: &'static str) -> Result<Option<OwnedFd>, DiskError> {
+    fn open_at(&self, name: &Name, flags: OFlags, what: &'static str) -> Result<Option<RealFile>, DiskError> {
         let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
         match open(dir, &*name.file, flags, Mode::empty()) {
             Ok(fd) => {
-                self.check(&fd, name, FileType::RegularFile)?;
-                Ok(Some(fd))
+                let stat = self.check(&fd, name, FileType::RegularFile)?;
+                Ok(Some(RealFile::new(fd, &stat)))
             }
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP) => Err(failed(
@@ -251,7 +254,7 @@ impl RealDisk {
         }
     }
 
-    fn check(&self, fd: &OwnedFd, name: &Name, kind: FileType) -> Result<(), DiskError> {
+    fn check(&self, fd: &OwnedFd, name: &Name, kind: FileType) -> Result<fs::Stat, DiskError> {
         let stat = fs::fstat(fd).map_err(|errno| self.failed("examine", name, errno))?;
         let path = || self.path_of(name);
         if FileType::from_raw_mode(stat.st_mode) != kind {
@@ -261,7 +264,8 @@ impl RealDisk {
         if stat.st_nlink > 1 {
             return Err(failed("use", &path(), unsafe_file("it has more than one name (a hard link)")));
         }
-        self.not_for_others(&stat, path)
+        self.not_for_others(&stat, path)?;
+        Ok(stat)
     }
 
     fn not_for_others(&self, stat: &fs::Stat, path: impl FnOnce() -> PathBuf) -> Result<(), DiskError> {
@@ -273,6 +277,36 @@ impl RealDisk {
             return Ok(());
         };
         Err(failed("use", &path(), unsafe_file(why)))
+    }
+
+    /// Reads to the end with one call, if all is there that was there when the file was opened, and a little more at most.
+    ///
+    /// Only then is a read that comes back short the end of the file: it may have been cut short by a bad block.
+    fn read_at_once(
+        &self,
+        opened: &RealFile,
+        name: &Name,
+        from: u64,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>, DiskError> {
+        let known = usize::try_from(opened.len.saturating_sub(from)).unwrap_or(usize::MAX);
+        if known == 0 || known as u64 > most {
+            return Ok(None);
+        }
+        let mut bytes = self.room(name, known + GROWN_BYTES)?;
+        let read = rustix::io::pread(&opened.file, rustix::buffer::spare_capacity(&mut bytes), from);
+        let is_all = read.is_ok() && (known..known + GROWN_BYTES).contains(&bytes.len());
+        Ok((is_all && bytes.len() as u64 <= most).then_some(bytes))
+    }
+
+    /// No memory is an answer like any other. Were it left to the allocator, the process would be aborted.
+    fn room(&self, name: &Name, len: usize) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| {
+            let what = format!("there is no memory for its {len} bytes");
+            failed("read", &self.path_of(name), io::Error::new(io::ErrorKind::OutOfMemory, what))
+        })?;
+        Ok(bytes)
     }
 
     fn set_mode(&self, fd: &OwnedFd, name: &Name) -> Result<(), DiskError> {
@@ -387,10 +421,34 @@ impl Drop for Aside<'_> {
     }
 }
 
-impl Disk for RealDisk {
-    type File = File;
+/// A file of the store that was opened, and which one it is, whatever has its name later.
+#[derive(Debug)]
+pub struct RealFile {
+    file: File,
+    identity: (u64, u64),
+    /// How long it was then.
+    len: u64,
+}
 
-    fn open(&self, name: &Name, access: Access) -> Result<Option<File>, DiskError> {
+impl RealFile {
+    fn new(fd: OwnedFd, stat: &fs::Stat) -> RealFile {
+        RealFile { file: fd.into(), identity: identity_of(stat), len: len_of(stat) }
+    }
+}
+
+fn len_of(stat: &fs::Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// Which file it is: the number of its device, and its own there.
+fn identity_of(stat: &fs::Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn open(&self, name: &Name, access: Access) -> Result<Option<RealFile>, DiskError> {
         let flags = match access {
             Access::Read => OFlags::RDONLY,
             Access::Append => {
@@ -398,32 +456,30 @@ impl Disk for RealDisk {
                 OFlags::RDWR | OFlags::APPEND
             }
         };
-        Ok(self.open_at(name, flags | GUARDS, "open")?.map(File::from))
+        self.open_at(name, flags | GUARDS, "open")
     }
 
-    fn read(&self, file: &File, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
+    fn read(&self, opened: &RealFile, name: &Name, from: u64, most: u64) -> Result<Vec<u8>, DiskError> {
+        if let Some(bytes) = self.read_at_once(opened, name, from, most)? {
+            return Ok(bytes);
+        }
         let wrong = |source| failed("read", &self.path_of(name), source);
-        let stat = fs::fstat(file).map_err(|errno| wrong(errno.into()))?;
-        let len = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
+        let stat = fs::fstat(&opened.file).map_err(|errno| wrong(errno.into()))?;
+        let len = len_of(&stat).saturating_sub(from);
         if len > most {
             let what = format!("it has {len} bytes to read, more than the {most} any writer leaves");
             return Err(wrong(io::Error::new(io::ErrorKind::FileTooLarge, what)));
         }
-        self.read_part(file, name, from, usize::try_from(len).unwrap_or(usize::MAX))
+        self.read_part(opened, name, from, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
-    fn read_part(&self, file: &File, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+    fn read_part(&self, opened: &RealFile, name: &Name, from: u64, len: usize) -> Result<Vec<u8>, DiskError> {
         let wrong = |source| failed("read", &self.path_of(name), source);
-        let mut bytes = Vec::new();
-        // No memory is an answer like any other. Were it left to the allocator, the process would be aborted.
-        bytes.try_reserve_exact(len).map_err(|_| {
-            let what = format!("there is no memory for its {len} bytes");
-            wrong(io::Error::new(io::ErrorKind::OutOfMemory, what))
-        })?;
+        let mut bytes = self.room(name, len)?;
         // By position: where an earlier read or append has left the descriptor does not matter.
         while bytes.len() < len {
             let at = from + bytes.len() as u64;
-            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            match rustix::io::pread(&opened.file, rustix::buffer::spare_capacity(&mut bytes), at) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(wrong(errno.into())),
@@ -433,9 +489,9 @@ impl Disk for RealDisk {
         Ok(bytes)
     }
 
-    fn append(&self, file: &File, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
+    fn append(&self, opened: &RealFile, name: &Name, bytes: &[u8]) -> Result<usize, DiskError> {
         loop {
-            match rustix::io::write(file, bytes) {
+            match rustix::io::write(&opened.file, bytes) {
                 Ok(taken) => return Ok(taken),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed("append to", name, errno)),
@@ -443,15 +499,14 @@ impl Disk for RealDisk {
         }
     }
 
-    fn sync(&self, file: &File, name: &Name) -> Result<(), DiskError> {
-        fs::fdatasync(file).map_err(|errno| self.failed("sync", name, errno))
+    fn sync(&self, opened: &RealFile, name: &Name) -> Result<(), DiskError> {
+        fs::fdatasync(&opened.file).map_err(|errno| self.failed("sync", name, errno))
     }
 
-    fn is_at(&self, file: &File, name: &Name) -> Result<bool, DiskError> {
+    fn is_at(&self, opened: &RealFile, name: &Name) -> Result<bool, DiskError> {
         let dir = self.enter(name.dir)?;
-        let ours = fs::fstat(file).map_err(|errno| self.failed("examine", name, errno))?;
         match fs::statat(dir, &*name.file, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+            Ok(there) => Ok(identity_of(&there) == opened.identity),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.failed("examine", name, errno)),
         }
@@ -476,18 +531,17 @@ impl Disk for RealDisk {
     fn append_or_create(&self, name: &Name, bytes: &[u8]) -> Result<(), DiskError> {
         self.may_write()?;
         let flags = OFlags::WRONLY | OFlags::APPEND | GUARDS;
-        let fd = match self.open_at(name, flags, "open")? {
-            Some(fd) => fd,
+        let file = match self.open_at(name, flags, "open")? {
+            Some(opened) => opened,
             None => {
                 let dir = self.enter_or_make(name.dir)?;
                 let fd = open(dir, &*name.file, flags | OFlags::CREATE, FILE_MODE)
                     .map_err(|errno| self.failed("make", name, errno))?;
                 self.set_mode(&fd, name)?;
-                self.check(&fd, name, FileType::RegularFile)?;
-                fd
+                let stat = self.check(&fd, name, FileType::RegularFile)?;
+                RealFile::new(fd, &stat)
             }
         };
-        let file = File::from(fd);
         let taken = self.append(&file, name, bytes)?;
         if taken == bytes.len() { Ok(()) } else { Err(self.failed("append to", name, Errno::NOSPC)) }
     }
@@ -545,7 +599,7 @@ impl Disk for RealDisk {
     fn len(&self, name: &Name) -> Result<Option<u64>, DiskError> {
         let Some(dir) = self.enter_if_there(name.dir)? else { return Ok(None) };
         match fs::statat(dir, &*name.file, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
+            Ok(stat) => Ok(Some(len_of(&stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.failed("examine", name, errno)),
         }
