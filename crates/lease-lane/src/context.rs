@@ -13,7 +13,7 @@ use journal::disk::{DiskError, RealDisk};
 use lease::clock::SystemClock;
 use lease::machine::RealMachine;
 use lease::mutex::Patience;
-use lease::paths::RootDir;
+use lease::paths::{self, RootDir};
 use lease::place::{GivenBy, POLICY_FILE, Place, PlaceArgs};
 use lease::policy_file::{self, PolicyError};
 use lease::regions;
@@ -181,13 +181,14 @@ pub(crate) fn open_store(store: &Path, allow_fs: bool) -> Result<RealDisk, DiskE
 /// The way to the root is no pattern and may hold any bytes, so it is taken off before anything is read as text.
 fn entries_of(path: &Path, root: &Path, opened: &RootDir) -> Vec<Entry> {
     let real = |path: &Path| {
-        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        let there = path.ancestors().find_map(|above| Some((above, paths::canonical(above).ok()?)));
         there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)))
     };
-    let beneath = path.strip_prefix(root).map(Path::to_path_buf).ok().or_else(|| {
-        let (path, root) = (real(path)?, root.canonicalize().ok()?);
-        path.strip_prefix(root).map(Path::to_path_buf).ok()
-    });
+    let beneath = path
+        .strip_prefix(root)
+        .map(Path::to_path_buf)
+        .ok()
+        .or_else(|| real(path)?.strip_prefix(opened.canonical().ok()?).map(Path::to_path_buf).ok());
     let Some(beneath) = beneath else { return Vec::new() };
     // A name that is not UTF-8 can be met only by a wildcard, which meets the sign that stands for it as well.
     let text = beneath.to_string_lossy();

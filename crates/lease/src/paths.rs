@@ -122,13 +122,16 @@ pub struct RootDir {
 }
 
 impl RootDir {
-    /// Opens the root. One system call, another one on drop.
+    /// Opens the root. One system call, another one on drop; two where there is a link on the way.
     ///
     /// # Errors
     ///
     /// [`PathError::Root`] when it is not a directory that can be opened.
     pub fn open(path: &Path) -> Result<Self, PathError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Some(dir) = open_without_links(path, flags) {
+            return Ok(Self { path: path.to_owned(), dir, canonical: plain(path).into() });
+        }
         let dir = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))
             .map_err(|error| PathError::Root { root: path.to_owned(), source: error.into() })?;
         Ok(Self { path: path.to_owned(), dir, canonical: OnceLock::new() })
@@ -139,16 +142,46 @@ impl RootDir {
         &self.path
     }
 
-    /// The root without any link. One system call for each component, once, and only when a link or an absolute
-    /// path asks for it.
-    fn canonical(&self) -> Result<&Path, PathError> {
-        if self.canonical.get().is_none() {
-            let path = std::fs::canonicalize(&self.path)
-                .map_err(|source| PathError::Root { root: self.path.clone(), source })?;
-            return Ok(self.canonical.get_or_init(|| path));
+    /// The root without any link. Where there is one on the way to it, one system call for each component, once, and only
+    /// when it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Root`] when it cannot be found out.
+    pub fn canonical(&self) -> Result<&Path, PathError> {
+        if let Some(path) = self.canonical.get() {
+            return Ok(path);
         }
-        Ok(self.canonical.get().expect("just seen"))
+        let path = std::fs::canonicalize(&self.path)
+            .map_err(|source| PathError::Root { root: self.path.clone(), source })?;
+        Ok(self.canonical.get_or_init(|| path))
     }
+}
+
+/// The path of something that is there, without any link. Two system calls where there is none on the way.
+///
+/// # Errors
+///
+/// As [`std::fs::canonicalize`].
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match open_without_links(path, OFlags::PATH | OFlags::CLOEXEC) {
+        Some(_) => Ok(plain(path)),
+        None => std::fs::canonicalize(path),
+    }
+}
+
+/// Opens what an absolute path names if there is no link on the way, nor at its end.
+fn open_without_links(path: &Path, flags: OFlags) -> Option<OwnedFd> {
+    let leads_straight_on = path.is_absolute() && !path.components().any(|name| name == Component::ParentDir);
+    if !leads_straight_on {
+        return None;
+    }
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()
+}
+
+/// The path without `.` and without separators that say nothing.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 /// What resolving the links of a literal prefix came to: the first `consumed` components are to be replaced by
