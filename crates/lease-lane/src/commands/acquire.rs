@@ -1,6 +1,7 @@
 //! `acquire`.
 
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -52,9 +53,12 @@ pub(super) fn run(
         Some(most) if !ask.dry_run && !most.is_zero() => interrupt::listen().ok(),
         _ => None,
     };
+    // What follows is the end of the process, at which the kernel takes back files and memory at once.
+    let disk = ManuallyDrop::new(disk);
     let machine = RealMachine::new(&disk).with_clock(&CLOCK);
     let machine = interrupt.as_ref().map_or(machine, |interrupt| machine.with_interrupt(interrupt));
-    let mut session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
+    let session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
+    let mut session = ManuallyDrop::new(session);
     let acquired = decide(context, &mut session, &ask, wait, talk)?;
     Ok(reply(context.form, &acquired, interrupt.as_ref().and_then(interrupt::exit)))
 }

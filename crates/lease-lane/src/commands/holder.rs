@@ -1,6 +1,7 @@
 //! `release` and `heartbeat`.
 
 use std::io::Write;
+use std::mem::ManuallyDrop;
 
 use arbiter::lease::{Halted, Lease};
 use arbiter::name::{LaneName, OwnerName};
@@ -159,7 +160,9 @@ pub(super) fn ask_of<T>(
 ) -> Result<Result<T, Reply>, Failure> {
     let owner = context.owner()?;
     let Some(disk) = context.look()? else { return Ok(Err(missed(which, expected, &Miss::NotHeld))) };
-    let mut session = context.session_here(&disk, owner);
+    // What follows is the end of the process, at which the kernel takes back files and memory at once.
+    let disk = ManuallyDrop::new(disk);
+    let mut session = ManuallyDrop::new(context.session_here(&disk, owner));
     let done = verb(&mut session);
     warn(talk, session.take_warnings());
     Ok(done?.map_err(|miss| missed(which, expected, &miss)))
