@@ -4,7 +4,7 @@
 //! the head. If it is another record known in this segment, the record is void: a late writer's, ignored. If
 //! it is unknown, something is missing: damage.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
@@ -49,8 +49,8 @@ pub struct Chain {
     valid: Vec<(Crc, u64)>,
     /// ... from this one on: the root, mostly.
     known_from: Seq,
-    /// The void ones.
-    late: HashSet<(u64, Crc)>,
+    /// The void ones. No hash: each process would ask the kernel for its seed, and most meet none.
+    late: BTreeSet<(u64, Crc)>,
     sealed: bool,
     void: u64,
     torn: u64,
@@ -67,7 +67,7 @@ impl Chain {
             head: None,
             valid: Vec::new(),
             known_from: root,
-            late: HashSet::new(),
+            late: BTreeSet::new(),
             sealed: false,
             void: 0,
             torn: 0,

@@ -4,7 +4,7 @@
 //! else is asked of its lease than its end or a beat; then it is read like any other. The outcome is that of
 //! [`State::apply`] on every record in turn, errors included: whatever does not fit is left to it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use arbiter::evidence::ClockReading;
 use arbiter::lease::Lease;
@@ -21,7 +21,7 @@ use crate::record::{self, Ended, KeptLease, Op};
 #[derive(Debug, Default)]
 pub(crate) struct Unread<'a> {
     leases: BTreeMap<LeaseId, Line<'a>>,
-    lanes: HashSet<LaneKey>,
+    lanes: BTreeSet<LaneKey>,
 }
 
 /// The line that granted a lease, and what came after.
