@@ -23,6 +23,10 @@ pub struct Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nearly all text is of this kind.
+        if self.text.len() <= self.most && self.text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return f.write_str(self.text);
+        }
         for (count, c) in self.text.chars().enumerate() {
             if count == self.most {
                 return f.write_str("…");

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evidence::Liveness;
 use crate::lease::Standing;
@@ -17,7 +17,7 @@ use crate::worktree::WorktreeName;
 
 /// Yes or no. Its JSON text is what the journal keeps and what a later re-decision must reproduce byte for
 /// byte (features A15, S4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "outcome")]
 pub enum Verdict {
     /// The request is granted.
@@ -26,6 +26,33 @@ pub enum Verdict {
     /// The request is refused.
     #[serde(rename = "refuse")]
     Refuse(Refusal),
+}
+
+/// A verdict to be written, which may be kept without the word that says which it is.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "outcome")]
+pub enum VerdictRef<'a> {
+    /// As [`Verdict::Grant`].
+    #[serde(rename = "acquire")]
+    Grant(&'a Grant),
+    /// As [`Verdict::Refuse`].
+    #[serde(rename = "refuse")]
+    Refuse(&'a Refusal),
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        VerdictRef::from(self).serialize(serializer)
+    }
+}
+
+impl<'a> From<&'a Verdict> for VerdictRef<'a> {
+    fn from(verdict: &'a Verdict) -> VerdictRef<'a> {
+        match verdict {
+            Verdict::Grant(grant) => VerdictRef::Grant(grant),
+            Verdict::Refuse(refusal) => VerdictRef::Refuse(refusal),
+        }
+    }
 }
 
 /// What was given.

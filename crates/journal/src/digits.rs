@@ -1,13 +1,15 @@
 //! Numbers as the names of files and the marks have them.
 
+use std::fmt::Write as _;
+
 /// The number as twenty digits, as many as the largest has.
 ///
-/// What `{:020}` writes, zero by zero; a call needs eight of these.
+/// What `{:020}` writes, zero by zero; a call needs seven of these.
 pub(crate) fn twenty_digits(number: u64) -> String {
-    let digits = number.to_string();
     let mut text = String::with_capacity(20);
-    text.push_str(&"00000000000000000000"[digits.len()..]);
-    text.push_str(&digits);
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    text.push_str(&"00000000000000000000"[digits..]);
+    let _ = write!(text, "{number}");
     text
 }
 

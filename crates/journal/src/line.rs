@@ -9,6 +9,8 @@
 //! bytes before `,"crc":`. It is compared as text: parsing would take `ABCD` for `abcd`. It finds damage, not
 //! malice.
 
+use std::fmt::Write as _;
+
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
 
@@ -86,19 +88,25 @@ pub struct Stamp {
     pub prev: Crc,
 }
 
+/// Bytes that a line mostly has beside its body.
+const FRAME_BYTES: usize = 160;
+
 /// Writes a record as its line, without the newline. `body` is the JSON object of the operation.
 pub fn encode(stamp: Stamp, op: &str, body: &str) -> (String, Crc) {
     let Stamp { seq, ts, nonce, prev } = stamp;
-    let mut line = format!("{{\"seq\":{seq},\"ts\":\"{ts}\",\"op\":\"{op}\"");
+    let mut line = String::with_capacity(body.len() + FRAME_BYTES);
+    let _ = write!(line, "{{\"seq\":{seq},\"ts\":\"{ts}\",\"op\":\"{op}\"");
     let inner = body.strip_prefix('{').and_then(|body| body.strip_suffix('}')).unwrap_or_default();
     if !inner.is_empty() {
-        line.push(',');
         // White space is all it takes to keep a nested object from looking like the start of a record.
-        line.push_str(&inner.replace("{\"seq\":", "{ \"seq\":"));
+        for (i, part) in inner.split("{\"seq\":").enumerate() {
+            line.push_str(if i == 0 { "," } else { "{ \"seq\":" });
+            line.push_str(part);
+        }
     }
-    line.push_str(&format!(",\"nonce\":\"{nonce:016x}\",\"prev\":\"{prev}\""));
+    let _ = write!(line, ",\"nonce\":\"{nonce:016x}\",\"prev\":\"{prev}\"");
     let crc = Crc(crc32(line.as_bytes()));
-    line.push_str(&format!(",\"crc\":\"{crc}\"}}"));
+    let _ = write!(line, ",\"crc\":\"{crc}\"}}");
     (line, crc)
 }
 

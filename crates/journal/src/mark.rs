@@ -11,6 +11,8 @@
 //! entry are ignored: the mark is a second witness, not the first. It is the only one while a repair has moved the
 //! segment aside, so none that was written whole is passed over.
 
+use std::fmt::Write as _;
+
 use arbiter::seq::Seq;
 
 use crate::checksum::crc32;
@@ -32,8 +34,11 @@ pub struct Mark {
 impl Mark {
     /// Writes the mark as an entry, newline included.
     pub fn encode(self) -> String {
-        let said = format!("{} {}", twenty_digits(self.seq.get()), self.crc);
-        format!("{said} {:08x}\n", crc32(said.as_bytes()))
+        let mut entry = String::with_capacity(ENTRY_BYTES);
+        let _ = write!(entry, "{} {}", twenty_digits(self.seq.get()), self.crc);
+        let check = crc32(entry.as_bytes());
+        let _ = writeln!(entry, " {check:08x}");
+        entry
     }
 
     fn decode(entry: &[u8]) -> Option<Mark> {

@@ -17,7 +17,7 @@ use arbiter::request::{Note, Request, RequestId, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
 use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
-use arbiter::verdict::{Grant, Refusal, Verdict};
+use arbiter::verdict::{Grant, Refusal, Verdict, VerdictRef};
 use arbiter::worktree::WorktreeName;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
@@ -559,11 +559,11 @@ impl<'de> Deserialize<'de> for Acquire {
 }
 
 fn grant_as_verdict<S: Serializer>(grant: &Grant, serializer: S) -> Result<S::Ok, S::Error> {
-    Verdict::Grant(grant.clone()).serialize(serializer)
+    VerdictRef::Grant(grant).serialize(serializer)
 }
 
 fn refusal_as_verdict<S: Serializer>(refusal: &Refusal, serializer: S) -> Result<S::Ok, S::Error> {
-    Verdict::Refuse(refusal.clone()).serialize(serializer)
+    VerdictRef::Refuse(refusal).serialize(serializer)
 }
 
 /// RELEASE.
