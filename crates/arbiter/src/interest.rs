@@ -9,7 +9,6 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::mem::take;
 
 use crate::decide::{Claim, claims_at_most};
 use crate::lease::Lease;
@@ -80,7 +79,6 @@ pub struct Interest {
 impl Interest {
     /// Of a request under a policy. `None` when it may look at any lease: it would live alone or wait, is beneath another
     /// lease, or is named after what others hold.
-    ///
     pub fn of(request: &Request, policy: &Policy) -> Option<Interest> {
         let first = request.tree.entries().iter().chain(request.read.entries()).next();
         let is_numbered = request.lane.is_none() && first.is_some_and(|entry| entry.pool_name().is_some());
@@ -109,7 +107,7 @@ impl Interest {
     /// And in whoever holds this lane.
     #[must_use]
     pub fn in_lane(mut self, lane: &LaneName) -> Interest {
-        self.lanes.insert(cut(lane.key().as_str()).into());
+        self.add_lane(lane);
         self
     }
 
@@ -123,15 +121,23 @@ impl Interest {
     /// And in whoever claims this resource.
     #[must_use]
     pub fn in_resource(mut self, resource: &Entry) -> Interest {
+        self.add_resource(resource);
+        self
+    }
+
+    fn add_lane(&mut self, lane: &LaneName) {
+        self.lanes.insert(cut(lane.key().as_str()).into());
+    }
+
+    fn add_resource(&mut self, resource: &Entry) {
         let every = Entry::every_lock();
         let names = [resource.resource_name(), every.resource_name()].into_iter().flatten();
         self.resources.extend(names.map(|name| cut(name).into()));
         self.every_resource |= resource.is_every_lock();
-        self
     }
 
     fn add(&mut self, claim: &Claim) {
-        self.lanes.insert(cut(claim.lane.key().as_str()).into());
+        self.add_lane(&claim.lane);
         // Whether one that would live alone is free is told by whether anybody lives, whatever it claims; mostly
         // everything, with which every lease has a word in common.
         if claim.exclusive {
@@ -141,7 +147,7 @@ impl Interest {
         for entry in claim.tree.entries().iter().chain(claim.read.entries()) {
             self.heads.extend(entry.heads().map(|head| cut(head).into()));
             if entry.is_resource() {
-                *self = take(self).in_resource(entry);
+                self.add_resource(entry);
             }
         }
     }

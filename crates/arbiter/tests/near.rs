@@ -270,6 +270,19 @@ proptest! {
     }
 }
 
+/// `ſ` is folded to `s`, which a comparison that folds ASCII alone would miss.
+#[test]
+fn a_path_is_found_by_what_its_letters_are_folded_to() {
+    for (claimed, asked) in [("ſ", "s"), ("s", "ſ"), ("ſ", "ſ"), ("É/**", "é/x")] {
+        let claimed = Region::parse([claimed]).unwrap();
+        let path = ProjectPath::parse(asked).unwrap();
+        assert!(claimed.covers(&path, Case::Fold));
+        let held = lease(1, &LaneName::new("held").unwrap(), claimed, Region::default(), false);
+        let interest = Interest::default().in_path(&path);
+        assert!(words_of(&held).iter().any(|(kind, text)| interest.may_concern(*kind, text)), "{asked}");
+    }
+}
+
 /// Words are cut, so those of two leases may become one; whoever looks for one of them then finds both.
 #[test]
 fn what_is_cut_is_found_all_the_same() {

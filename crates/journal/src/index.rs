@@ -12,6 +12,7 @@ mod make;
 
 use arbiter::seq::Seq;
 
+use crate::digits::twenty_digits;
 use crate::disk::{Dir, Name};
 
 pub(crate) use look::{Looked, is_there, look};
@@ -33,5 +34,5 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// The index of the segment whose root is record `root`.
 pub fn name(root: Seq) -> Name {
-    Name::new(Dir::Top, format!("{INDEX}{:020}", root.get()))
+    Name::new(Dir::Top, format!("{INDEX}{}", twenty_digits(root.get())))
 }

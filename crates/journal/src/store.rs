@@ -12,6 +12,7 @@ use arbiter::time::Timestamp;
 
 use crate::JournalError;
 use crate::chain::Head;
+use crate::digits::twenty_digits;
 use crate::disk::{Access, Dir, Disk, DiskError, Durability, Name, Published, TEMPORARY};
 use crate::history::{highest_marked, mark_of, roots};
 use crate::index::{self, INDEX, INDEX_FROM_BYTES, LAG_BYTES, Looked};
@@ -484,7 +485,7 @@ impl<D: Disk> FileStore<D> {
 
     /// Raises the hint. It may fail or be late: it is only a hint.
     pub(crate) fn point_at(&self, root: Seq) {
-        let text = format!("{:020}\n", root.get());
+        let text = twenty_digits(root.get()) + "\n";
         let _only_a_hint = self.disk.replace(&hint_name(), text.as_bytes());
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use arbiter::interest::{Interest, Kind};
+use arbiter::interest::{Interest, Kind, words_of};
 use arbiter::seq::{LeaseId, Seq};
 use arbiter::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::crc32;
-use crate::record::Checkpoint;
+use crate::record::{Checkpoint, KeptLease};
 
 /// What the file begins with; the number is that of its format.
 const MAGIC: &[u8; 16] = b"lease-lane idx 1";
@@ -145,15 +145,10 @@ impl Table {
         self.keep(&Entry { place, words: &spelt })
     }
 
-    /// A lease that is to stand in the index, in these words.
-    pub(super) fn add_own(
-        &mut self,
-        lease: LeaseId,
-        text: &[u8],
-        words: &BTreeSet<(Kind, Vec<u8>)>,
-    ) -> Option<()> {
-        let place = self.own(lease, text)?;
-        self.add(place, words)
+    /// A lease that is to stand in the index.
+    pub(super) fn add_own(&mut self, kept: &KeptLease) -> Option<()> {
+        let place = self.own(kept.lease.lease, &serde_json::to_vec(kept).ok()?)?;
+        self.add(place, &words_of(&kept.lease))
     }
 
     /// An entry of another table; `text` is what stands there, if that was in the other index.

@@ -47,7 +47,6 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
     }
     let mut in_root = in_root.into_iter();
     for lease in segment.state.live.iter() {
-        let words = words_of(lease);
         if unchanged.contains(&lease.lease) {
             let text = in_root.next()?;
             let at = text.as_ptr().addr() - line.as_ptr().addr();
@@ -58,10 +57,9 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
                 bytes: u32::try_from(text.len()).ok()?,
                 crc: crc32(text),
             };
-            table.add(place, &words)?;
+            table.add(place, &words_of(lease))?;
         } else {
-            let text = serde_json::to_vec(&segment.state.kept(lease.lease)?).ok()?;
-            table.add_own(lease.lease, &text, &words)?;
+            table.add_own(&segment.state.kept(lease.lease)?)?;
         }
     }
     let nonce = segment.chain.nonce()?;
@@ -95,10 +93,7 @@ pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Ve
 
     let own = old.own_text()?;
     let mut table = Table::default();
-    let add = |table: &mut Table, lease: LeaseId| {
-        let kept = segment.state.kept(lease)?;
-        table.add_own(lease, &serde_json::to_vec(&kept).ok()?, &words_of(&kept.lease))
-    };
+    let add = |table: &mut Table, lease: LeaseId| table.add_own(&segment.state.kept(lease)?);
     old.each(|entry| {
         let place = entry.place;
         if segment.state.live.get(place.lease).is_some() {
