@@ -86,6 +86,25 @@ fn assert_nobody_waits(lab: &Lab) {
     lab.assert_sound();
 }
 
+/// Whoever seals takes away the files of tickets that are not on record. A first attempt without the mutex made such a
+/// file before its record, and those behind it never heard of its death.
+#[test]
+fn who_gets_in_the_line_makes_the_file_of_its_ticket_inside_the_mutex() {
+    let Some(strace) = Strace::find("what somebody does who gets in the line") else { return };
+    let lab = Lab::new();
+    lab.grant("o1", "api", "api/**");
+    let log = lab.path().join("log");
+    let waits = lab.command_as("o2", &["acquire", "b", "--tree", "api/x", "--wait", "100ms"]);
+    kit::finish(strace.watch(&waits, &log, None)).expect(124, "timeout");
+    let log = Log::read(&log);
+    let at = |what: &str| log.own().iter().position(|call| call.text.contains(what));
+    let made = log.own().iter().position(|call| call.name == "mknodat" && call.text.contains("\"ticket-"));
+    let (entered, made) = (at("linkat(").expect("it enters"), made.expect("it makes a file"));
+    let left =
+        log.own()[made..].iter().position(|call| call.name == "unlinkat" && call.text.contains("\"mutex\""));
+    assert!(entered < made && left.is_some(), "entered at {entered}, file at {made}, left {left:?}");
+}
+
 #[test]
 fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once() {
     let lab = Lab::new();

@@ -152,12 +152,33 @@ impl<M: Machine> Session<M> {
     fn transact_on<T>(
         &mut self,
         interest: Option<&Interest>,
-        mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
+        decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
     ) -> Result<Done<T>, LeaseError> {
         let began = self.machine.uptime();
         // With nobody inside, a first attempt goes without the mutex, which would cost more than most attempts and seldom
         // keeps anybody apart. Whoever sees somebody inside, or was not the first, queues up.
-        let mut guard = if mutex::is_taken(&self.disk)? { Some(self.enter()?) } else { None };
+        let guard = if mutex::is_taken(&self.disk)? { Some(self.enter()?) } else { None };
+        self.transact_from(began, guard, interest, decide)
+    }
+
+    /// As [`Session::transact`], for one who must not meet those who sweep.
+    fn transact_inside<T>(
+        &mut self,
+        decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
+    ) -> Result<Done<T>, LeaseError> {
+        let began = self.machine.uptime();
+        let guard = self.enter()?;
+        self.transact_from(began, Some(guard), None, decide)
+    }
+
+    /// As [`Session::transact_on`], by one who came then and is inside the mutex, or makes a first attempt without it.
+    fn transact_from<T>(
+        &mut self,
+        began: Duration,
+        mut guard: Option<Guard<M>>,
+        interest: Option<&Interest>,
+        mut decide: impl FnMut(Moment<'_>) -> Result<Decision<T>, LeaseError>,
+    ) -> Result<Done<T>, LeaseError> {
         let (answer, last, is_synced, ringing) = loop {
             let mut writing = self.writing()?;
             match interest {
@@ -178,18 +199,16 @@ impl<M: Machine> Session<M> {
                 }
             };
             // Of those whom no mutex keeps apart, one writes what counts. A look spares the journal most of the rest.
-            let is_lost = guard.is_none() && self.store.is_overtaken()?;
+            let is_alone = guard.as_ref().is_some_and(|guard| !guard.is_bypass());
+            let is_lost = !is_alone && self.store.is_overtaken()?;
             // Whoever waits is on record in what was just read, or comes after this record and has read it. The bell is
             // held until the mutex is free for those whom it wakes, and by nobody any more once this process is dead.
             let ringing = (somebody_waits && !is_lost).then(|| self.machine.ring());
             let appended = if is_lost { Appended::Conflict } else { self.store.append_if(writing, &ops)? };
             match appended {
                 Appended::Valid { head, .. } => break (answer, head.seq, is_synced, ringing),
-                Appended::Conflict if self.waited(began) < self.patience.budget => {
-                    if guard.is_none() {
-                        guard = Some(self.enter()?);
-                    }
-                }
+                Appended::Conflict if guard.is_none() => guard = Some(self.enter()?),
+                Appended::Conflict if self.waited(began) < self.patience.budget => {}
                 Appended::Conflict => return Err(self.never_first(began)),
             }
         };

@@ -118,7 +118,7 @@ impl<M: Machine> Session<M> {
         let mut ended = Vec::new();
         // Whoever stands in the line looks at all leases.
         let interest = place.is_none().then(|| Interest::of(&ask.request, &ask.policy)).flatten();
-        let done = self.transact_on(interest.as_ref(), |moment| {
+        let decide = |moment: Moment<'_>| {
             refused = None;
             ended.clear();
             if let Some(again) = answer_again(ask, moment.state)? {
@@ -142,7 +142,12 @@ impl<M: Machine> Session<M> {
                 _ => None,
             };
             Ok(decision)
-        });
+        };
+        let done = match place {
+            // The file of a ticket is made before the ticket is on record, and whoever sweeps such files is inside.
+            Some(_) => self.transact_inside(decide),
+            None => self.transact_on(interest.as_ref(), decide),
+        };
         let done = match done {
             Ok(done) => done,
             Err(error) => return self.after_failure(ask, error, refused).map(Tried::Answered),
