@@ -145,18 +145,17 @@ fn sixteen_thieves_of_a_dead_holders_mutex_get_in_one_after_another() {
         std::fs::write(&mutex, entry.to_string()).unwrap();
         std::fs::set_permissions(&mutex, std::fs::Permissions::from_mode(0o600)).unwrap();
         let began = Instant::now();
+        // In every other round some thieves die, wherever they are by then.
         let thieves = (0..16).map(|i| {
             let (lane, tree) = (format!("l{round}-{i}"), format!("r{round}/g{}/**", i % 4));
-            start(lab.command_as(&format!("o{i}"), &["acquire", &lane, "--tree", &tree]))
-        });
-        let thieves: Vec<_> = thieves.collect();
-        // In every other round some thieves die, wherever they are by then.
-        if round % 2 == 1 {
-            for thief in thieves.iter().step_by(3) {
-                spin(Duration::from_micros(dice.roll(4_000)));
+            let thief = start(lab.command_as(&format!("o{i}"), &["acquire", &lane, "--tree", &tree]));
+            if round % 2 == 1 && i % 3 == 0 {
+                spin(Duration::from_micros(dice.roll(3_000)));
                 signal(thief.id(), Signal::KILL);
             }
-        }
+            thief
+        });
+        let thieves: Vec<_> = thieves.collect();
         let answers: Vec<Answer> = thieves.into_iter().map(|thief| wait(thief, began)).collect();
         killed += answers.iter().filter(|answer| answer.signal.is_some()).count();
         let live = lab.json(&["live"]).expect(0, "ok");
