@@ -145,8 +145,8 @@ impl<M: Machine> Session<M> {
         };
         let done = match place {
             // The file of a ticket is made before the ticket is on record, and whoever sweeps such files is inside.
-            Some(_) => self.transact_inside(decide),
-            None => self.transact_on(interest.as_ref(), decide),
+            Some(place) if !place.is_on_record() => self.transact_inside(decide),
+            _ => self.transact_on(interest.as_ref(), decide),
         };
         let done = match done {
             Ok(done) => done,

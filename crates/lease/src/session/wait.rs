@@ -449,6 +449,11 @@ impl Turn {
 }
 
 impl<M: Machine> Place<M> {
+    /// Whether the journal knows of it; before, an attempt makes the file of its ticket.
+    pub(super) fn is_on_record(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     /// What the one in this place is told now; `None` when the place is lost.
     fn consider(&self, machine: &M, ask: &Ask, own: &Region, moment: &Moment<'_>) -> Option<Considered> {
         let State { live, waiters, .. } = moment.state;
