@@ -117,7 +117,7 @@ impl PolicyError {
 /// [`PolicyError::Unreadable`].
 pub fn bytes_of_named(path: &Path) -> Result<Vec<u8>, PolicyError> {
     let file = File::open(path).map_err(|source| unreadable(path, source))?;
-    bytes_of(path, file)
+    bytes_of(path, file, 0)
 }
 
 /// Reads the bytes of the policy file that has its usual name; `None` where there is none. A link that leads nowhere is
@@ -142,15 +142,17 @@ pub fn bytes_of_found(path: &Path) -> Result<Option<Vec<u8>>, PolicyError> {
         Err(Errno::NXIO) => return Err(PolicyError::NotPlain { path: path.to_owned() }),
         Err(error) => return Err(unreadable(path, error.into())),
     };
-    let kind = file.metadata().map_err(|source| unreadable(path, source))?.file_type();
+    let meta = file.metadata().map_err(|source| unreadable(path, source))?;
+    let kind = meta.file_type();
     if !kind.is_file() && !kind.is_dir() {
         return Err(PolicyError::NotPlain { path: path.to_owned() });
     }
-    bytes_of(path, file).map(Some)
+    bytes_of(path, file, meta.len()).map(Some)
 }
 
-fn bytes_of(path: &Path, file: File) -> Result<Vec<u8>, PolicyError> {
-    let len = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(usize::MAX));
+/// `len` is how many bytes there most likely are, if that is known: with room for them, they are read at once.
+fn bytes_of(path: &Path, file: File, len: u64) -> Result<Vec<u8>, PolicyError> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(len.min(POLICY_BYTES_MAX) + 1);
     // The file may be a link to something without an end.
     file.take(POLICY_BYTES_MAX as u64 + 1)
