@@ -554,6 +554,15 @@ fn freeze_after_each_call(way: Way, verb: Verb, trial: impl Fn(Frozen<'_>, &Tall
     Some(tally)
 }
 
+/// Of both ways there were freezes of each kind: outside of the mutex by the direct one, and inside by the other.
+fn assert_both_ways(freeze: impl Fn(Way) -> Option<Tally>, kinds: [&str; 2]) {
+    for (way, place) in [(Way::Direct, "outside"), (Way::Queued, "inside")] {
+        let Some(tally) = freeze(way) else { return };
+        let wanted = kinds.map(|kind| format!("{kind} {place}"));
+        tally.assert_all(&wanted.each_ref().map(String::as_str));
+    }
+}
+
 fn freeze_and_go_past(way: Way, verb: Verb) -> Option<Tally> {
     freeze_after_each_call(way, verb, |frozen, tally| {
         let was_inside = frozen.is_inside();
@@ -623,13 +632,7 @@ fn a_release_frozen_after_any_of_its_calls_never_ends_the_lease_that_came_after(
             lab.assert_sound();
         })
     };
-    for (way, wanted) in [
-        (Way::Direct, ["overtaken outside", "done outside"]),
-        (Way::Queued, ["overtaken inside", "done inside"]),
-    ] {
-        let Some(tally) = freeze(way) else { return };
-        tally.assert_all(&wanted);
-    }
+    assert_both_ways(freeze, ["overtaken", "done"]);
 }
 
 #[test]
@@ -655,13 +658,7 @@ fn a_heartbeat_frozen_after_any_of_its_calls_keeps_nothing_alive_that_somebody_e
             lab.assert_sound();
         })
     };
-    for (way, wanted) in [
-        (Way::Direct, ["overtaken outside", "beat outside"]),
-        (Way::Queued, ["overtaken inside", "beat inside"]),
-    ] {
-        let Some(tally) = freeze(way) else { return };
-        tally.assert_all(&wanted);
-    }
+    assert_both_ways(freeze, ["overtaken", "beat"]);
 }
 
 #[test]
