@@ -309,6 +309,21 @@ fn another_boot_of_a_machine_without_a_name_of_its_own_proves_nothing() {
 
 const PID_NAMESPACE: [&str; 4] = ["unshare", "-pf", "--mount-proc", "--kill-child"];
 
+/// Waits until whoever starts now starts in a later hundredth of a second than this process did: the kernel tells
+/// starts apart no better.
+fn await_a_later_start(shell: &mut Shell, pid: u32) {
+    let started = |shell: &mut Shell, pid: u32| {
+        shell.run(&format!("cut -d ')' -f 2 /proc/{pid}/stat | cut -d ' ' -f 21"))
+    };
+    let before = started(shell, pid);
+    poll("a later start", DEADLINE, || {
+        let other = shell.sleeper();
+        let after = started(shell, other);
+        shell.kill(other);
+        (after != before).then_some(())
+    });
+}
+
 /// Starts a process with this number, which nobody has now.
 fn sleeper_with_pid(shell: &mut Shell, pid: u32) {
     let start = format!(
@@ -336,6 +351,7 @@ fn a_pid_that_comes_again_is_another_holder() {
     acquire("first", &mut shell).expect(0, "acquire");
     let refused = acquire("second", &mut shell).expect(1, "refuse");
     assert_eq!(refused["conflicts"][0]["alive"], "yes");
+    await_a_later_start(&mut shell, first);
     shell.kill(first);
     sleeper_with_pid(&mut shell, first);
     let live = shell.ask("o", &["live"]).expect(0, "ok");

@@ -17,7 +17,8 @@ use crate::seq::{LeaseId, Ticket};
 pub struct ProcessIdentity {
     /// Process id inside `pidns`, 1 to 2^31 - 1.
     pub pid: u32,
-    /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`. A tick is 10 ms: a number that comes again
+    /// within the tick of its first start is not told apart, and its lease then ends with its time.
     pub start: u64,
     /// Clock domain of the kernel the process runs under, as in [`ClockReading::boot`]: start times count in it.
     pub boot: String,
