@@ -1,5 +1,7 @@
 //! The least a Rust process can cost: the same toolchain, profile and linking as lease-lane.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -1023,6 +1023,27 @@ fn a_reader_that_leaves_is_no_failure() {
 }
 
 #[test]
+fn what_is_closed_is_the_null_device() {
+    for (closed, numbers) in [("<&-", vec![0]), (">&-", vec![1]), ("<&- >&- 2>&-", vec![0, 1, 2])] {
+        let lab = Lab::new();
+        lab.grant("o1", "a", "a");
+        let mut command = Command::new("bash");
+        let script = format!("exec {BIN} --owner o2 acquire b --tree a --wait 5m {closed}");
+        let waiter =
+            command.args(["-c", &script]).current_dir(lab.path()).stderr(Stdio::null()).spawn().unwrap();
+        let waiter = Sleeper(waiter);
+        poll("it waits", DEADLINE, || {
+            let live = lab.json(&["live"]).expect(0, "ok");
+            (!live["waiters"].as_array().unwrap().is_empty()).then_some(())
+        });
+        for number in numbers {
+            let file = std::fs::read_link(format!("/proc/{}/fd/{number}", waiter.pid())).unwrap();
+            assert_eq!(file, Path::new("/dev/null"), "{closed}: {number}");
+        }
+    }
+}
+
+#[test]
 fn closed_descriptors_never_become_the_journal() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"] {
         let lab = Lab::new();

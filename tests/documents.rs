@@ -87,3 +87,36 @@ fn every_line_that_the_format_shows_is_one_that_the_encoder_writes() {
     }
     assert!(shown.len() > 12, "{} lines are shown", shown.len());
 }
+
+/// ADR 0021: the name of `main`, and nothing else.
+#[test]
+fn unsafe_stands_in_one_place() {
+    let (lint, mut places) = (concat!("unsafe", "_code"), Vec::new());
+    let mut dirs = ["crates", "bench", "mutants/src", "tests"].map(|dir| root().join(dir)).to_vec();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let is_root = ["src/lib.rs", "src/main.rs", "hello.rs"].iter().any(|root| path.ends_with(root));
+            if is_root && !text.contains(&format!("\n#![forbid({lint})]\n")) {
+                places.push((path.clone(), "nothing is forbidden"));
+            }
+            if ["allow", "expect", "warn"].iter().any(|level| text.contains(&format!("{level}({lint}"))) {
+                places.push((path, "something is allowed"));
+            }
+        }
+    }
+    places.sort();
+    let [(root, "nothing is forbidden"), (start, "something is allowed")] = &places[..] else {
+        panic!("{places:#?}")
+    };
+    assert!(root.ends_with("crates/lease-lane/src/main.rs"), "{}", root.display());
+    assert!(start.ends_with("crates/lease-lane/src/start.rs"), "{}", start.display());
+}

@@ -9,6 +9,8 @@
 //! `roster` is the table of what is measured, `contender` how. `scripts/bench --help` lists the options,
 //! `scripts/budget --help` those of the budget, which counts instead of timing.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod budget;
 mod chart;

@@ -1,5 +1,6 @@
 //! `scripts/mutants`: builds in one deliberate bug after the other and shows who finds it.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
 use std::path::Path;

@@ -161,7 +161,7 @@ impl Log {
                 injected = Some(calls.len());
             }
             calls.push(Call { name: name.to_owned(), nth, text: line.to_owned() });
-            // The first thing that `main` does. What comes before is the work of the loader and the runtime.
+            // One of the first things that the program does. What comes before is the work of the loader and the runtime.
             if line.starts_with("rt_sigaction(SIGXFSZ") {
                 own = Some(calls.len());
             }

@@ -6,6 +6,8 @@
 //!
 //! Start at [`decide::arbitrate`]. [`region`] is the algebra under it: path patterns are regular languages,
 //! so whether two of them share a path is decided exactly and shown by a witness.
+
+#![forbid(unsafe_code)]
 #![no_std]
 
 extern crate alloc;

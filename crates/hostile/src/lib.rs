@@ -6,6 +6,8 @@
 //!
 //! For development alone: no shipped crate depends on this one.
 
+#![forbid(unsafe_code)]
+
 mod choices;
 #[path = "../../journal/tests/common/mod.rs"]
 #[allow(clippy::too_many_lines, reason = "the journal's own test helpers, shared rather than copied")]

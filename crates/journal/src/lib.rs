@@ -8,6 +8,8 @@
 //! Nothing here decides who may have what (that is `arbiter`), and nothing here relies on a mutex or a clock
 //! for safety: two appenders without any mutex are slow, never wrong.
 
+#![forbid(unsafe_code)]
+
 pub mod chain;
 pub mod decision;
 pub mod disk;

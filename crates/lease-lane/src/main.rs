@@ -1,5 +1,7 @@
 //! The `lease-lane` command: arguments in, verdict out, exit code. It renders and decides nothing.
 
+#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
+
 mod args;
 mod commands;
 mod context;
@@ -8,49 +10,51 @@ mod interrupt;
 mod parse;
 mod render;
 mod reply;
+mod start;
 mod typed;
 mod usage;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind as ClapKind;
 use lease::supervise;
-use signal_hook::consts::signal::SIGXFSZ;
 
 use crate::commands::Ended;
 use crate::exit::Exit;
 use crate::reply::Failure;
 
-fn main() -> ExitCode {
+/// Where Rust's library has its arguments from its own start-up only. It is at home in `start` otherwise.
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
+fn main() -> std::process::ExitCode {
+    start::start().into()
+}
+
+/// All of it; gives back the exit code.
+fn run() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|word| word == supervise::GATE) {
-        return ExitCode::from(commands::pass_gate(&arguments[2..]));
+        return commands::pass_gate(&arguments[2..]);
     }
     let json = wants_json(&arguments);
     let is_run = names_run(&arguments);
-    // A file-size limit is a full disk (exit 6), not a reason to die without a word.
-    let _best_effort = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let mut out = io::stdout().lock();
     let mut talk = io::stderr().lock();
     let ended = match parse::parse(&arguments) {
         Ok(cli) => commands::run(cli, &mut out, &mut talk),
         Err(error) if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
             let _left_early = error.print();
-            return ExitCode::SUCCESS;
+            return Exit::Yes as u8;
         }
         Err(error) if is_run => {
             let _unheard = print(&mut talk, &said(&usage::failure(&error), json));
-            return ExitCode::from(exit::of_run::FAILED);
+            return exit::of_run::FAILED;
         }
         Err(error) => Err(usage::failure(&error)),
     };
     let exit = match ended {
         Ok(Ended::Streamed(exit)) => exit,
-        Ok(Ended::Ran(code)) => return ExitCode::from(code),
+        Ok(Ended::Ran(code)) => return code,
         Ok(Ended::Replied(reply)) => {
             let text = if json { format!("{}\n", reply.json) } else { reply.text };
             match print(&mut out, &text) {
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
         }
         Err(failure) => fail(&failure, json, &mut out, &mut talk),
     };
-    ExitCode::from(exit as u8)
+    exit as u8
 }
 
 /// Whether the command is `run`, also when the rest of the command line cannot be understood.

@@ -3,6 +3,8 @@
 //! [`place`] finds the store, [`paths`] and [`owner`] turn what a caller says into what the arbiter sees,
 //! [`mutex`] makes writers fast, [`session`] is read-arbitrate-append; both run on a [`machine`]. There is no admission rule here.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 pub mod import;
 pub mod machine;

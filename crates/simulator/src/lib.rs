@@ -5,6 +5,8 @@
 //! [`lease::machine::Machine`] and [`journal::disk::Disk`]. [`run`] plays a seed and checks the promises after every
 //! step; [`explore`] goes through every order there is for a few short processes.
 
+#![forbid(unsafe_code)]
+
 pub mod bells;
 pub mod errand;
 pub mod explore;

@@ -1,5 +1,6 @@
 //! `cargo run -p simulator -- --seed N --steps M`: plays one seed, or many, and says what broke.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
 use std::process::ExitCode;
