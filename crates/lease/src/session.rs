@@ -216,26 +216,27 @@ impl<M: Machine> Session<M> {
         drop(ringing);
         if !is_synced {
             self.store.leave_unsynced();
-            self.tidy();
+            // No index: of what covers records that are not known to be durable nobody reads it.
+            self.seal_where_outgrown();
             return Ok(Done { answer, last: Some(last) });
         }
         let unmarked = self.store.commit().inspect_err(|_| self.undurable = Some(last))?;
         if let Some(error) = unmarked {
             self.warnings.push(format!("the high-water mark was not raised: {}", chain_of(&error)));
         }
-        self.tidy();
+        self.seal_where_outgrown();
+        self.store.tend_index();
         Ok(Done { answer, last: Some(last) })
     }
 
-    /// Seals a segment that has outgrown its checkpoint, drops old history, and leaves to the next what makes it fast. The
-    /// answer stands already; what fails here is done by the next writer.
-    fn tidy(&mut self) {
+    /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already; what fails here
+    /// is done by the next writer.
+    fn seal_where_outgrown(&mut self) {
         if self.store.has_outgrown()
             && let Err(error) = self.seal_and_prune()
         {
             self.warnings.push(format!("the journal could not be sealed: {}", chain_of(&error)));
         }
-        self.store.tend_index();
     }
 
     fn seal_and_prune(&mut self) -> Result<(), LeaseError> {

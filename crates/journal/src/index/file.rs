@@ -11,16 +11,24 @@ use crate::checksum::crc32;
 use crate::record::{Checkpoint, KeptLease};
 
 /// What the file begins with; the number is that of its format.
-const MAGIC: &[u8; 16] = b"lease-lane idx 1";
-/// Magic, length of the header, checksum of the header.
-pub(super) const FRONT_BYTES: usize = MAGIC.len() + 4 + 4;
-/// Bytes that a header may have. One with a policy and some answers has a few thousand; one with the answers of very many
+const MAGIC: &[u8; 16] = b"lease-lane idx 2";
+/// Magic, length of the front, checksum of the front.
+pub(super) const BEGIN_BYTES: usize = MAGIC.len() + 4 + 4;
+/// Bytes that a front may have. One with a policy and some answers has a few thousand; one with the answers of very many
 /// live leases, which are kept as long as these live, as many as they have in the segment.
-const HEADER_BYTES_MAX: u32 = 512 << 20;
+const FRONT_BYTES_MAX: u32 = 512 << 20;
 /// A block of the table is closed with the entry that gives it so many bytes.
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// What there is before the table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Front {
+    pub(super) header: Header,
+    /// All that the records covered amount to beside their leases.
+    pub(super) rest: Checkpoint,
+}
+
+/// What is told of the index itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     /// The last of the bytes that are covered: they must be found in the segment, or the index is of another. A record's
@@ -45,8 +53,6 @@ pub(super) struct Header {
     pub(super) leases: u64,
     /// The blocks of the table.
     pub(super) blocks: Vec<Block>,
-    /// All that the records covered amount to beside their leases.
-    pub(super) rest: Checkpoint,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,11 +123,11 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// The length of the header and its checksum, from the first bytes of an index.
-pub(super) fn front(first: &[u8]) -> Option<(usize, u32)> {
+/// The length of the front and its checksum, from the first bytes of an index.
+pub(super) fn begin(first: &[u8]) -> Option<(usize, u32)> {
     let mut rest = first.strip_prefix(MAGIC)?;
     let [len, crc] = [take(&mut rest)?, take(&mut rest)?].map(u32::from_le_bytes);
-    (len <= HEADER_BYTES_MAX).then_some((usize::try_from(len).ok()?, crc))
+    (len <= FRONT_BYTES_MAX).then_some((usize::try_from(len).ok()?, crc))
 }
 
 /// A table while it is made, in order of the leases' numbers.
@@ -192,11 +198,12 @@ impl Table {
     }
 
     /// The whole index. What `header` says of the table is filled in.
-    pub(super) fn index(mut self, header: Header) -> Option<Vec<u8>> {
+    pub(super) fn index(mut self, header: Header, rest: Checkpoint) -> Option<Vec<u8>> {
         self.close()?;
         let Table { bytes, blocks, leases, own, .. } = self;
-        let header = serde_json::to_vec(&Header { leases, blocks, ..header }).ok()?;
-        let len = u32::try_from(header.len()).ok().filter(|&len| len <= HEADER_BYTES_MAX)?;
-        Some([MAGIC, &len.to_le_bytes()[..], &crc32(&header).to_le_bytes(), &header, &bytes, &own].concat())
+        let front = Front { header: Header { leases, blocks, ..header }, rest };
+        let front = serde_json::to_vec(&front).ok()?;
+        let len = u32::try_from(front.len()).ok().filter(|&len| len <= FRONT_BYTES_MAX)?;
+        Some([MAGIC, &len.to_le_bytes()[..], &crc32(&front).to_le_bytes(), &front, &bytes, &own].concat())
     }
 }

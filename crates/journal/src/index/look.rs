@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use arbiter::interest::Interest;
 use arbiter::seq::{LeaseId, Seq};
 
-use super::file::{Entry, FRONT_BYTES, File, Header, Place, front};
+use super::file::{BEGIN_BYTES, Entry, File, Front, Header, Place, begin};
 use super::{LAG_TURNS, PIECE_BYTES, name};
 use crate::chain::{Flow, Head};
 use crate::checksum::crc32;
 use crate::disk::{Access, Disk, Name};
 use crate::line::Crc;
 use crate::mark::Mark;
-use crate::record::KeptLease;
+use crate::record::{Checkpoint, KeptLease};
 use crate::segment::{self, Covered, SEGMENT_BYTES_MAX, Segment};
 use crate::state::State;
 
-/// Bytes that are read at first: mostly the whole header.
+/// Bytes that are read at first: mostly the whole front.
 const FIRST_BYTES: usize = 32 << 10;
 /// A reader whom more leases concern reads the whole segment.
 const FOUND_MAX: usize = 4096;
@@ -48,13 +48,13 @@ pub(crate) fn look<D: Disk>(
     let index = name(root);
     let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return Looked::NoIndex };
     let opened = Opened::of(disk, (file, root), (&cache, index));
-    let found = opened.as_ref().and_then(|opened| opened.find(interest));
-    let (Some(opened), Some(found)) = (opened, found) else { return Looked::NoIndex };
+    let found = opened.as_ref().and_then(|(opened, rest)| opened.find(interest, rest));
+    let (Some((opened, rest)), Some(found)) = (opened, found) else { return Looked::NoIndex };
     // What was acknowledged within what is covered is not known one by one.
     if mark.is_some_and(|mark| mark.seq < opened.header.seq) {
         return Looked::ReadAll;
     }
-    match opened.seen(&found, interest) {
+    match opened.seen(rest, found, interest) {
         Seen::Enough(segment) => {
             // Not by its number: where every call writes two records, one parity never has its turn.
             let turn = segment.chain.head().map_or(0, |head| head.crc.0);
@@ -72,7 +72,7 @@ pub(crate) fn is_there<D: Disk>(disk: &D, file: &D::File, root: Seq) -> bool {
     let index = name(root);
     let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return false };
     let opened = Opened::of(disk, (file, root), (&cache, index));
-    opened.is_some_and(|opened| opened.is_of_use().is_some())
+    opened.is_some_and(|(opened, _)| opened.is_of_use().is_some())
 }
 
 /// What a segment amounts to for the one who is interested.
@@ -126,18 +126,18 @@ pub(super) struct Opened<'d, D: Disk> {
 }
 
 impl<'d, D: Disk> Opened<'d, D> {
-    /// `None` when the one is not of the other.
+    /// With all that is covered amounts to beside its leases. `None` when the one is not of the other.
     pub(super) fn of(
         disk: &'d D,
         (segment, root): (&'d D::File, Seq),
         (index, name): (&'d D::File, Name),
-    ) -> Option<Opened<'d, D>> {
+    ) -> Option<(Opened<'d, D>, Checkpoint)> {
         let segment = Part { disk, file: segment, name: segment::name(root) };
         let index = Part { disk, file: index, name };
-        let (header, table) = header(&index)?;
+        let (Front { header, rest }, table) = front(&index)?;
         let from = header.covers.checked_sub(header.stamp.len() as u64)?;
         let end = segment.rest(from).filter(|end| end.starts_with(&header.stamp))?;
-        (header.seq >= root).then_some(Opened { segment, index, root, header, table, end })
+        (header.seq >= root).then_some((Opened { segment, index, root, header, table, end }, rest))
     }
 
     /// The records behind what is covered.
@@ -176,8 +176,8 @@ impl<'d, D: Disk> Opened<'d, D> {
     }
 
     /// The leases that are of interest.
-    pub(super) fn find(&self, interest: &Interest) -> Option<Found> {
-        let answered = self.header.rest.answered.iter().map(|answer| LeaseId::from(answer.at));
+    pub(super) fn find(&self, interest: &Interest, rest: &Checkpoint) -> Option<Found> {
+        let answered = rest.answered.iter().map(|answer| LeaseId::from(answer.at));
         let asked: BTreeSet<LeaseId> = answered.collect();
         let mut found = Found { places: Vec::new(), answered: BTreeSet::new() };
         let mut left = self.header.leases;
@@ -232,25 +232,25 @@ impl<'d, D: Disk> Opened<'d, D> {
     }
 
     /// What the segment amounts to, without the leases that were not found.
-    pub(super) fn seen(&self, found: &Found, interest: &Interest) -> Seen {
+    pub(super) fn seen(&self, rest: Checkpoint, found: Found, interest: &Interest) -> Seen {
         if found.places.len() > FOUND_MAX {
             return Seen::TooLittle;
         }
-        let Some(segment) = self.read(found) else { return Seen::Odd };
+        let Some(segment) = self.read(rest, found) else { return Seen::Odd };
         let State { waiters, live, .. } = &segment.state;
         let looks_further = interest.is_in_the_line() && !waiters.is_empty();
         let knows_nobody = interest.is_in_anybody() && live.is_empty();
         if looks_further || knows_nobody { Seen::TooLittle } else { Seen::Enough(Box::new(segment)) }
     }
 
-    fn read(&self, found: &Found) -> Option<Segment> {
-        let mut state = State::restore(self.header.rest.clone()).ok()?;
+    fn read(&self, rest: Checkpoint, found: Found) -> Option<Segment> {
+        let mut state = State::restore(rest).ok()?;
         for place in &found.places {
             let KeptLease { lease, extra } = serde_json::from_slice(&self.text_at(place)?).ok()?;
             (lease.lease == place.lease).then_some(())?;
             state.admit(lease, extra).ok()?;
         }
-        state.leave_out_others(self.header.seq, found.answered.clone());
+        state.leave_out_others(self.header.seq, found.answered);
         let segment = Segment::behind(self.covered(), state, self.behind()).ok()?;
         self.is_sound_somewhere(segment.chain.head()?.crc)?;
         Some(segment)
@@ -273,13 +273,13 @@ impl<'d, D: Disk> Opened<'d, D> {
     }
 }
 
-/// The header of an index, and where its table begins.
-fn header<D: Disk>(index: &Part<'_, D>) -> Option<(Header, u64)> {
+/// What an index begins with, and where its table does.
+fn front<D: Disk>(index: &Part<'_, D>) -> Option<(Front, u64)> {
     let first = index.disk.read_part(index.file, &index.name, 0, FIRST_BYTES).ok()?;
-    let (len, crc) = front(&first)?;
-    let header = match first.get(FRONT_BYTES..FRONT_BYTES + len) {
-        Some(header) => (crc32(header) == crc).then(|| serde_json::from_slice(header))?,
-        None => serde_json::from_slice(&index.sound(FRONT_BYTES as u64, len, crc)?),
+    let (len, crc) = begin(&first)?;
+    let front = match first.get(BEGIN_BYTES..BEGIN_BYTES + len) {
+        Some(front) => (crc32(front) == crc).then(|| serde_json::from_slice(front))?,
+        None => serde_json::from_slice(&index.sound(BEGIN_BYTES as u64, len, crc)?),
     };
-    Some((header.ok()?, (FRONT_BYTES + len) as u64))
+    Some((front.ok()?, (BEGIN_BYTES + len) as u64))
 }

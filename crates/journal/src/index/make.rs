@@ -63,7 +63,7 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
         }
     }
     let nonce = segment.chain.nonce()?;
-    table.index(Header {
+    let header = Header {
         stamp: stamp_of(&bytes, nonce)?,
         root_bytes: segment.root_bytes as u64,
         format: segment.format.clone(),
@@ -76,8 +76,8 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
         pieces: bytes.chunks(PIECE_BYTES).map(crc32).collect(),
         leases: 0,
         blocks: Vec::new(),
-        rest: segment.state.rest(),
-    })
+    };
+    table.index(header, segment.state.rest())
 }
 
 /// The index of the segment that covers it to its end, made of the one that is there and of what came after; `None` when
@@ -85,10 +85,10 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
 pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<u8>> {
     let index = name(root);
     let cache = disk.open(&index, Access::Read).ok()??;
-    let old = Opened::of(disk, (file, root), (&cache, index))?;
+    let (old, rest) = Opened::of(disk, (file, root), (&cache, index))?;
     let (touched, interest) = touched(old.covered().chain(), old.behind())?;
-    let found = old.find(&interest)?;
-    let Seen::Enough(segment) = old.seen(&found, &interest) else { return None };
+    let found = old.find(&interest, &rest)?;
+    let Seen::Enough(segment) = old.seen(rest, found, &interest) else { return None };
     let head = segment.chain.head().filter(|_| !segment.chain.has_open_tail())?;
 
     let own = old.own_text()?;
@@ -124,17 +124,9 @@ pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Ve
     let nonce = segment.chain.nonce()?;
     let stamp = stamp_of(&last, nonce)?;
     let Opened { header, .. } = old;
-    table.index(Header {
-        stamp,
-        covers,
-        seq: head.seq,
-        ts: head.ts,
-        crc: head.crc.0,
-        nonce,
-        pieces,
-        rest: segment.state.rest(),
-        ..header
-    })
+    let header =
+        Header { stamp, covers, seq: head.seq, ts: head.ts, crc: head.crc.0, nonce, pieces, ..header };
+    table.index(header, segment.state.rest())
 }
 
 /// What tells bytes of a segment from any others: their end, from the nonce of their last record on.
