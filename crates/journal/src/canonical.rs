@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use arbiter::evidence::ClockReading;
 use arbiter::name::NAME_BYTES_MAX;
 use arbiter::region::{Entry, Region};
 use arbiter::request::{Note, PROCESSES_MAX, RunId};
@@ -20,11 +21,47 @@ use serde::de::{self, value::BorrowedStrDeserializer};
 use crate::line::{self, Frame};
 use crate::record::Ended;
 
-/// An ACQUIRE: lane and owner of its lease. The rest is read when it is needed.
+/// What an ACQUIRE says of its lease. Lists are text still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acquire<'a> {
     pub(crate) lane: &'a str,
     pub(crate) owner: &'a str,
+    pub(crate) tree: Texts<'a>,
+    pub(crate) read: Texts<'a>,
+    pub(crate) acquired_at: Timestamp,
+    pub(crate) ttl_s: u64,
+    pub(crate) clock: Clock<'a>,
+    pub(crate) asked: Asked<'a>,
+}
+
+/// What of a request goes on to the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked<'a> {
+    /// To know it by when it comes again: the region that was found sound.
+    tree: &'a [u8],
+    /// A list of process identities in JSON; nothing when there are none.
+    pub(crate) processes: &'a [u8],
+    pub(crate) parent: Option<LeaseId>,
+    pub(crate) run_id: Option<&'a str>,
+    pub(crate) why: Option<&'a str>,
+}
+
+/// A list of texts, as JSON, of which each stands for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Texts<'a>(&'a [u8]);
+
+impl Clock<'_> {
+    pub(crate) fn reading(self) -> ClockReading {
+        ClockReading { boot: self.boot.into(), up_ms: self.up_ms }
+    }
+}
+
+impl<'a> Texts<'a> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a str> {
+        let list = self.0.strip_prefix(b"[\"").and_then(|list| list.strip_suffix(b"\"]"));
+        let list = list.and_then(|list| std::str::from_utf8(list).ok());
+        list.into_iter().flat_map(|list| list.split("\",\""))
+    }
 }
 
 /// Which lease a RELEASE or a HEARTBEAT is about.
@@ -46,27 +83,27 @@ pub(crate) fn acquire<'a>(frame: &Frame<'a>, text: &'a [u8]) -> Option<Acquire<'
     let mut body = Cursor(line::body(frame, text)?);
     body.heading()?;
     let asked = body.request()?;
-    body.evidence()?;
+    let clock = body.evidence()?;
     body.eat(b",\"verdict\":{\"outcome\":\"acquire\",\"lane\":")?;
-    let lane = std::str::from_utf8(body.name()?).ok()?;
+    let lane = body.name()?;
     body.eat(b",\"owner\":")?;
-    let owner = std::str::from_utf8(body.name()?).ok()?;
+    let owner = body.name()?;
     body.eat(b",\"tree\":")?;
-    body.region(asked)?;
+    let tree = Texts(body.region(asked.tree)?);
     body.eat(b",\"read\":")?;
-    body.region(asked)?;
+    let read = Texts(body.region(asked.tree)?);
     body.eat(b",\"auto_picked\":")?;
     body.boolean()?;
     body.eat(b",\"acquired_at\":")?;
-    body.time()?;
+    let acquired_at = body.time()?;
     body.eat(b",\"ttl_s\":")?;
-    body.seconds()?;
+    let ttl_s = body.seconds()?;
     body.eat(b",\"expires_at\":")?;
     body.time()?;
     body.eat(b",\"evicted\":[],\"reason\":")?;
     body.text()?;
     body.ends_with(b"}")?;
-    Some(Acquire { lane, owner })
+    Some(Acquire { lane, owner, tree, read, acquired_at, ttl_s, clock, asked })
 }
 
 /// Reads a REFUSE of a request without a name, that has nobody before it in the line.
@@ -160,12 +197,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Text that is not blank and has at most so many bytes.
-    fn bounded(&mut self, bytes_max: usize) -> Option<&'a [u8]> {
+    fn bounded(&mut self, bytes_max: usize) -> Option<&'a str> {
         let text = self.text()?;
-        (text.len() <= bytes_max && text.iter().any(|&byte| byte != b' ')).then_some(text)
+        let is_sound = text.len() <= bytes_max && text.iter().any(|&byte| byte != b' ');
+        is_sound.then(|| std::str::from_utf8(text).ok()).flatten()
     }
 
-    fn name(&mut self) -> Option<&'a [u8]> {
+    fn name(&mut self) -> Option<&'a str> {
         self.bounded(NAME_BYTES_MAX)
     }
 
@@ -191,9 +229,8 @@ impl<'a> Cursor<'a> {
         self.eat(b"true").or_else(|| self.eat(b"false"))
     }
 
-    fn time(&mut self) -> Option<()> {
-        let text = self.text()?;
-        Timestamp::parse_as_written(text).map(|_| ())
+    fn time(&mut self) -> Option<Timestamp> {
+        Timestamp::parse_as_written(self.text()?)
     }
 
     fn alive(&mut self) -> Option<()> {
@@ -240,8 +277,8 @@ impl<'a> Cursor<'a> {
         Some(Clock { boot, up_ms })
     }
 
-    /// The text of a region that was found sound, to know it by when it comes again.
-    fn request(&mut self) -> Option<&'a [u8]> {
+    fn request(&mut self) -> Option<Asked<'a>> {
+        let mut asked = Asked { tree: b"", processes: b"", parent: None, run_id: None, why: None };
         self.eat(b",\"request\":{")?;
         if self.eat(b"\"lane\":").is_some() {
             self.name()?;
@@ -249,11 +286,8 @@ impl<'a> Cursor<'a> {
         }
         self.eat(b"\"owner\":")?;
         self.name()?;
-        let mut tree: &[u8] = b"";
         if self.eat(b",\"tree\":").is_some() {
-            let from = self.0;
-            self.region(b"")?;
-            tree = &from[..from.len() - self.0.len()];
+            asked.tree = self.region(b"")?;
         }
         if self.eat(b",\"read\":").is_some() {
             self.region(b"")?;
@@ -263,35 +297,38 @@ impl<'a> Cursor<'a> {
         }
         if self.eat(b",\"processes\":").is_some() {
             let mut processes = 0;
+            let from = self.0;
             self.list(|body| {
                 processes += 1;
                 body.process()
             })?;
             (processes <= PROCESSES_MAX).then_some(())?;
+            asked.processes = self.since(from);
         }
         if self.eat(b",\"parent\":").is_some() {
-            LeaseId::new(self.number()?)?;
+            asked.parent = Some(LeaseId::new(self.number()?)?);
         }
         if self.eat(b",\"run_id\":").is_some() {
-            self.bounded(RunId::BYTES_MAX)?;
+            asked.run_id = Some(self.bounded(RunId::BYTES_MAX)?);
         }
         if self.eat(b",\"why\":").is_some() {
-            self.bounded(Note::BYTES_MAX)?;
+            asked.why = Some(self.bounded(Note::BYTES_MAX)?);
         }
         if self.eat(b",\"waits\":").is_some() {
             self.boolean()?;
         }
         self.eat(b"}")?;
-        Some(tree)
+        Some(asked)
     }
 
-    fn evidence(&mut self) -> Option<()> {
+    fn evidence(&mut self) -> Option<Clock<'a>> {
         self.eat(b",\"evidence\":{\"clock\":")?;
-        self.clock()?;
+        let clock = self.clock()?;
         if self.eat(b",\"observed\":").is_some() {
             self.list(Self::observation)?;
         }
-        self.eat(b"}")
+        self.eat(b"}")?;
+        Some(clock)
     }
 
     fn observation(&mut self) -> Option<()> {
@@ -383,20 +420,26 @@ impl<'a> Cursor<'a> {
         self.eat(b"}")
     }
 
-    /// A region; one that is written like `known`, which is sound, is not looked at again.
-    fn region(&mut self, known: &[u8]) -> Option<()> {
+    /// The text of a region; one that is written like `known`, which is sound, is not looked at again.
+    fn region(&mut self, known: &[u8]) -> Option<&'a [u8]> {
+        let from = self.0;
         if !known.is_empty()
             && let Some(rest) = self.0.strip_prefix(known)
         {
             self.0 = rest;
-            return Some(());
+            return Some(self.since(from));
         }
         let mut entries = 0;
         self.list(|body| {
             entries += 1;
             is_plain_entry(body.text()?).then_some(())
         })?;
-        (entries <= Region::ENTRIES_MAX).then_some(())
+        (entries <= Region::ENTRIES_MAX).then(|| self.since(from))
+    }
+
+    /// What was gone past since `from` was still to be read.
+    fn since(&self, from: &'a [u8]) -> &'a [u8] {
+        &from[..from.len() - self.0.len()]
     }
 }
 

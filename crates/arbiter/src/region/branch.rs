@@ -52,12 +52,12 @@ impl Branch {
     /// The alternative is empty, absolute, or leaves the root.
     pub(super) fn new(spelled: &[&Piece]) -> Result<Self, Fault> {
         let first = spelled.first().ok_or(Fault::new(0, PatternErrorKind::Empty))?;
-        if first.what == What::Separator {
+        if matches!(first.what, What::Separator) {
             return Err(Fault::new(first.at, PatternErrorKind::Absolute));
         }
         let mut components: Vec<Component> = Vec::new();
         let mut names_directory = false;
-        for written in spelled.split(|piece| piece.what == What::Separator) {
+        for written in spelled.split(|piece| matches!(piece.what, What::Separator)) {
             let step = Step::new(written);
             names_directory = !matches!(step, Step::Into(_));
             match step {
@@ -69,7 +69,8 @@ impl Branch {
                     Some(_) => {}
                     None => return Err(Fault::new(at, PatternErrorKind::LeavesRoot)),
                 },
-                Step::Into(Component::AnyDepth) if components.last() == Some(&Component::AnyDepth) => {}
+                Step::Into(Component::AnyDepth) if matches!(components.last(), Some(Component::AnyDepth)) => {
+                }
                 Step::Into(component) => components.push(component),
             }
         }
@@ -144,7 +145,7 @@ impl Branch {
 }
 
 fn write(components: &[Component]) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(components.iter().map(Component::bytes_usual).sum());
     for component in components {
         if !text.is_empty() {
             text.push('/');
@@ -165,6 +166,15 @@ pub(super) fn write_escaped(name: &str, text: &mut String) {
 }
 
 impl Component {
+    /// How many bytes it is mostly written in, with a `/`.
+    fn bytes_usual(&self) -> usize {
+        match self {
+            Self::Literal(name) => name.len() + 1,
+            Self::Shape(_) => 16,
+            Self::AnyDepth => 3,
+        }
+    }
+
     pub(super) fn write(&self, text: &mut String) {
         match self {
             Self::Literal(name) => write_escaped(name, text),
@@ -200,14 +210,18 @@ impl Step {
     /// Reads `written`, which holds neither separators nor groups.
     pub(super) fn new(written: &[&Piece]) -> Self {
         let Some(first) = written.first() else { return Self::Stay };
-        if written.len() == 2 && written.iter().all(|piece| piece.what == What::Star) {
+        if written.len() == 2 && written.iter().all(|piece| matches!(piece.what, What::Star)) {
             return Self::Into(Component::AnyDepth);
         }
         let mut atoms: Vec<Atom> = Vec::new();
         for piece in written {
             match (&piece.what, atoms.last_mut()) {
                 (What::Char(letter), Some(Atom::Text(run))) => run.push(*letter),
-                (What::Char(letter), _) => atoms.push(Atom::Text((*letter).into())),
+                (What::Char(letter), _) => {
+                    let mut run = String::with_capacity(written.len());
+                    run.push(*letter);
+                    atoms.push(Atom::Text(run));
+                }
                 (What::Star, Some(Atom::Star)) | (What::Separator | What::Group(_), _) => {}
                 (What::Star, _) => atoms.push(Atom::Star),
                 (What::Any, _) => atoms.push(Atom::Any),
@@ -232,7 +246,11 @@ impl Step {
 }
 
 fn head(components: &[Component]) -> String {
-    let mut head = String::new();
+    let literal = components.iter().map_while(|component| match component {
+        Component::Literal(name) => Some(name.len() + 1),
+        Component::Shape(_) | Component::AnyDepth => None,
+    });
+    let mut head = String::with_capacity(literal.sum());
     for component in components {
         match component {
             Component::Literal(name) => {

@@ -479,8 +479,11 @@ fn check_grown(text: &str, n_wildcards: usize) -> Result<(), Fault> {
 
 /// Returns what stands before `://` at the start, if it looks like a scheme.
 fn scheme_of(text: &str) -> Option<&str> {
-    let (scheme, _) = text.split_once("://")?;
+    let (scheme, rest) = text.split_once(':')?;
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.');
+    if !rest.starts_with("//") {
+        return None;
+    }
     (scheme.starts_with(|letter: char| letter.is_ascii_alphabetic()) && scheme.chars().all(is_plain))
         .then_some(scheme)
 }

@@ -1,7 +1,6 @@
 //! One concrete path inside the project.
 
 use alloc::borrow::{Cow, ToOwned};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -111,7 +110,12 @@ impl ProjectPath {
             }
             at += name.len() + 1;
         }
-        let fenced = if names.is_empty() { "/".to_owned() } else { format!("/{}/", names.join("/")) };
+        let mut fenced = String::with_capacity(text.len() + 2);
+        fenced.push('/');
+        for name in names {
+            fenced.push_str(name);
+            fenced.push('/');
+        }
         Ok(Self { fenced: Spelling::new(fenced) })
     }
 }

@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 use super::entry::Entry;
 use super::error::{Fault, PatternErrorKind};
 
+/// Room that is made at once: most entries are shorter.
+const PIECES_USUAL: usize = 64;
+
 /// One element of an entry and the bytes of the text it was written in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -97,7 +100,7 @@ pub(super) fn read(text: &str) -> Result<Syntax, Fault> {
     }
     let mut reader = Reader { text, at: 0, n_wildcards: 0 };
     let mut open: Vec<Open> = Vec::new();
-    let mut pieces = Vec::new();
+    let mut pieces = Vec::with_capacity(text.len().min(PIECES_USUAL));
     loop {
         let at = reader.at;
         let Some(letter) = reader.next() else { break };
@@ -107,7 +110,7 @@ pub(super) fn read(text: &str) -> Result<Syntax, Fault> {
             '*' => {
                 // `**` is one wildcard, so every second star of a run counts.
                 let n_before =
-                    pieces.iter().rev().take_while(|piece: &&Piece| piece.what == What::Star).count();
+                    pieces.iter().rev().take_while(|piece: &&Piece| matches!(piece.what, What::Star)).count();
                 if n_before.is_multiple_of(2) { reader.wildcard(at, What::Star)? } else { What::Star }
             }
             '[' => {

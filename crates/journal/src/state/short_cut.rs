@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arbiter::evidence::ClockReading;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneKey, LaneName, OwnerName};
-use arbiter::seq::{LeaseId, Seq};
-use arbiter::time::Timestamp;
+use arbiter::region::Region;
+use arbiter::request::{Labels, Note, RunId};
+use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::time::{Span, Timestamp};
+use serde_json::Map;
 
-use super::{State, lease_of};
+use super::State;
 use crate::canonical::{self, About};
 use crate::chain::Valid;
-use crate::record::{self, Ended, KeptLease, Op};
+use crate::record::Ended;
 
 /// Leases of which only the line is known yet.
 #[derive(Debug, Default)]
@@ -117,11 +119,9 @@ impl State {
         unread.lanes.clear();
         while let Some((id, Line { granted, beat, .. })) = unread.leases.pop_first() {
             let Valid { text, frame, .. } = granted;
-            let op = record::decode(&frame, text).map_err(|error| error.to_string())?;
-            let Op::Acquire(body) = op else {
-                return Err(format!("record {} is no ACQUIRE", frame.seq));
-            };
-            self.admit(lease_of(frame.seq, &body), KeptLease::extra_of(&body.extra))?;
+            let lease = canonical::acquire(&frame, text).and_then(|said| lease_of(frame.seq, &said));
+            let lease = lease.ok_or_else(|| format!("record {} was an ACQUIRE before", frame.seq))?;
+            self.admit(lease, Map::new())?;
             if let Some((at, clock)) = beat {
                 self.live.update(id, |lease| heard_from(lease, at, clock));
             }
@@ -130,9 +130,40 @@ impl State {
     }
 }
 
+/// The lease of an ACQUIRE that [`crate::canonical`] can read. What that passes over leaves the lease as it is here.
+fn lease_of(seq: Seq, said: &canonical::Acquire<'_>) -> Option<Lease> {
+    let &canonical::Acquire { lane, owner, tree, read, acquired_at, ttl_s, clock, asked } = said;
+    let processes = match asked.processes {
+        b"" => Vec::new(),
+        list => serde_json::from_slice(list).ok()?,
+    };
+    Some(Lease {
+        lease: LeaseId::from(seq),
+        fence: Fence::from(seq),
+        lane: LaneName::new(lane).ok()?,
+        owner: OwnerName::new(owner).ok()?,
+        tree: Region::parse(tree.iter()).ok()?,
+        read: Region::parse(read.iter()).ok()?,
+        acquired_at,
+        heartbeat_at: acquired_at,
+        clock: Some(clock.reading()),
+        ttl: Span::from_s(ttl_s),
+        processes,
+        parent: asked.parent,
+        exclusive: false,
+        worktree: None,
+        halted: None,
+        phase: None,
+        run_id: asked.run_id.map(RunId::new).transpose().ok()?,
+        why: asked.why.map(Note::new).transpose().ok()?,
+        labels: Labels::default(),
+        request_id: None,
+    })
+}
+
 fn heard_from(lease: &mut Lease, at: Timestamp, clock: canonical::Clock<'_>) {
     lease.heartbeat_at = lease.heartbeat_at.max(at);
-    lease.clock = Some(ClockReading { boot: clock.boot.into(), up_ms: clock.up_ms });
+    lease.clock = Some(clock.reading());
 }
 
 impl<'a> Unread<'a> {
