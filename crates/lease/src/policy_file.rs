@@ -235,13 +235,17 @@ fn understood(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
 
 /// Whether it is nothing but comments, as `init` leaves it and most projects keep it: each call reads it anew.
 fn says_nothing(text: &str) -> bool {
-    // What TOML wants of the inside of a comment.
-    let is_plain = text.bytes().all(|byte| !byte.is_ascii_control() || matches!(byte, b'\n' | b'\t'));
-    is_plain
-        && text
-            .lines()
-            .map(|line| line.trim_start_matches([' ', '\t']))
-            .all(|line| line.is_empty() || line.starts_with('#'))
+    let mut in_comment = false;
+    text.bytes().all(|byte| {
+        match byte {
+            b'\n' => in_comment = false,
+            b'#' => in_comment = true,
+            b' ' | b'\t' => {}
+            // What TOML wants of the inside of a comment.
+            other => return in_comment && !other.is_ascii_control(),
+        }
+        true
+    })
 }
 
 /// Line and column of a span's beginning, from 1.
