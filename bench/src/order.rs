@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::Answer;
 use crate::budget::{self, VERBS};
-use crate::process::command;
+use crate::process::{command, expect};
 use crate::tools::{Work, built_with};
 
 const FILE_HEAD: &str = "\
@@ -48,6 +48,8 @@ const HIDDEN: &[&str] = &[
     "_ZN6rustix7backend5param4auxv14check_elf_base17h0E",
     "_ZN6rustix7backend5param4auxv9init_auxv17h0E",
     "_ZN6rustix7backend5param4auxv13init_from_auxv17h0E",
+    "_ZN3std4sync9once_lock17OnceLock$LT$T$GT$10initialize17h0E",
+    "_ZN3std4sync4once4Once15call_once_force28_$u7b$$u7b$closure$u7d$$u7d$17h0E",
 ];
 
 /// Of each symbol, the verbs that call it, by number.
@@ -91,7 +93,7 @@ fn called_by_all(work: &Work) -> Answer<Option<Callers>> {
 }
 
 /// Each symbol that is called by those who type no more than they need: in a project with a repository and a policy, for
-/// text.
+/// text; in a young store and behind a checkpoint, with an owner that is said and without.
 fn called_where_it_is_used(program: &Path, work: &Work) -> Answer<BTreeSet<String>> {
     let project = work.sub("project")?;
     fs::create_dir_all(project.join(".git/objects"))?;
@@ -104,17 +106,31 @@ fn called_where_it_is_used(program: &Path, work: &Work) -> Answer<BTreeSet<Strin
         }
         let (lane, tree) = (format!("lane-{n}"), format!("src/{n}/**"));
         let path = format!("src/{n}/main.rs");
-        for (words, code) in [
-            (&["acquire", &lane, "--tree", &tree, "--bind", "parent"][..], 0),
-            (&["acquire", "--tree", &path, "--json"], 1),
+        let call = |words: &[&str]| -> Answer<Command> {
+            let mut typed = command(program, work)?;
+            typed.args(words).current_dir(&project);
+            if n == 0 {
+                typed.env("LEASE_LANE_OWNER", "bench");
+            }
+            Ok(typed)
+        };
+        let acquire = &["acquire", &lane, "--tree", &tree, "--bind", "parent"][..];
+        let [refuse, in_words, ask, beat, check, live, release] = [
+            (&["acquire", "--tree", &path, "--json"][..], 1),
+            (&["--owner", "other", "acquire", "--tree", &path], 1),
+            (&["--owner", "other", "check", &path], 1),
             (&["heartbeat", &lane], 0),
             (&["check", &path], 0),
             (&["live"], 0),
             (&["release", &lane], 0),
-        ] {
-            let mut typed = command(program, work)?;
-            typed.args(words).current_dir(&project).env("LEASE_LANE_OWNER", "bench");
-            found.extend(called(&budget::profile_of(&typed, code, work)?));
+        ];
+        for calls in
+            [&[(acquire, 0), refuse, beat, check, live][..], &[in_words, ask, beat, check, live, release]]
+        {
+            for &(words, code) in calls {
+                found.extend(called(&budget::profile_of(&call(words)?, code, work)?));
+            }
+            expect(call(&["compact"])?.status()?, 0, work)?;
         }
     }
     Ok(found)
