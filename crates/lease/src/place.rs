@@ -29,6 +29,8 @@ use arbiter::worktree::WorktreeName;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::paths::canonical;
+
 /// Name of the store inside a git directory.
 const STORE_IN_GIT: &str = "lease-lane";
 
@@ -242,13 +244,15 @@ pub fn init_target(cwd: &Path) -> Result<Place, PlaceError> {
 ///
 /// By the real path of `root`: a link into another worktree leads to files of that one.
 ///
-/// Costs, at the top of an ordinary repository, some five system calls; a linked worktree adds about ten.
+/// Costs, at the top of an ordinary repository, some four system calls; a linked worktree adds about ten.
 pub fn worktree_of(root: &Path) -> Option<WorktreeName> {
-    let root = std::fs::canonicalize(root).ok()?;
+    let root = canonical(root).ok()?;
     let Some(Found::Repository(repository)) = search(&root).ok()? else { return None };
-    let (git_dir, common_dir) = (repository.git_dir().ok()?, repository.common_dir().ok()?);
-    let (git_dir, common_dir) =
-        (std::fs::canonicalize(git_dir).ok()?, std::fs::canonicalize(common_dir).ok()?);
+    let (mut git_dir, mut common_dir) = (repository.git_dir().ok()?, repository.common_dir().ok()?);
+    // Mostly it is one directory, by one name.
+    if git_dir != common_dir {
+        (git_dir, common_dir) = (canonical(&git_dir).ok()?, canonical(&common_dir).ok()?);
+    }
     if git_dir == common_dir {
         return WorktreeName::new(MAIN_WORKTREE).ok();
     }
