@@ -29,5 +29,6 @@ mod canonical;
 mod checksum;
 mod digits;
 mod error;
+mod json;
 
 pub use error::{Damage, DamageClass, JournalError};

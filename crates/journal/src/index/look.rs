@@ -10,6 +10,7 @@ use super::{LAG_TURNS, PIECE_BYTES, name};
 use crate::chain::{Flow, Head};
 use crate::checksum::crc32;
 use crate::disk::{Access, Disk, Name};
+use crate::json;
 use crate::line::Crc;
 use crate::mark::Mark;
 use crate::record::{Checkpoint, KeptLease};
@@ -246,7 +247,7 @@ impl<'d, D: Disk> Opened<'d, D> {
     fn read(&self, rest: Checkpoint, found: Found) -> Option<Segment> {
         let mut state = State::restore(rest).ok()?;
         for place in &found.places {
-            let KeptLease { lease, extra } = serde_json::from_slice(&self.text_at(place)?).ok()?;
+            let KeptLease { lease, extra } = json::read(&self.text_at(place)?).ok()?;
             (lease.lease == place.lease).then_some(())?;
             state.admit(lease, extra).ok()?;
         }
@@ -278,8 +279,8 @@ fn front<D: Disk>(index: &Part<'_, D>) -> Option<(Front, u64)> {
     let first = index.disk.read_part(index.file, &index.name, 0, FIRST_BYTES).ok()?;
     let (len, crc) = begin(&first)?;
     let front = match first.get(BEGIN_BYTES..BEGIN_BYTES + len) {
-        Some(front) => (crc32(front) == crc).then(|| serde_json::from_slice(front))?,
-        None => serde_json::from_slice(&index.sound(BEGIN_BYTES as u64, len, crc)?),
+        Some(front) => (crc32(front) == crc).then(|| json::read(front))?,
+        None => json::read(&index.sound(BEGIN_BYTES as u64, len, crc)?),
     };
     Some((front.ok()?, (BEGIN_BYTES + len) as u64))
 }
