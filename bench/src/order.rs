@@ -124,9 +124,10 @@ fn called_where_it_is_used(program: &Path, work: &Work) -> Answer<BTreeSet<Strin
             (&["live"], 0),
             (&["release", &lane], 0),
         ];
-        for calls in
-            [&[(acquire, 0), refuse, beat, check, live][..], &[in_words, ask, beat, check, live, release]]
-        {
+        for calls in [
+            &[(acquire, 0), refuse, beat, check, live][..],
+            &[in_words, ask, beat, check, live, release, ask],
+        ] {
             for &(words, code) in calls {
                 found.extend(called(&budget::profile_of(&call(words)?, code, work)?));
             }
