@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::chain::Valid;
 use crate::disk::{Access, Dir, Disk};
-use crate::json;
 use crate::line::Frame;
 use crate::mark::Mark;
 use crate::record::{self, Defer, Op, Record, Scavenge};
@@ -497,7 +496,7 @@ fn recorded_verdict(text: &[u8]) -> Option<String> {
         #[serde(borrow)]
         verdict: &'a RawValue,
     }
-    let line: Line<'_> = json::read(text).ok()?;
+    let line: Line<'_> = serde_json::from_slice(text).ok()?;
     // What keeps nested objects from looking like a record is white space, not part of the verdict.
     Some(line.verdict.get().replace("{ \"seq\":", "{\"seq\":"))
 }

@@ -29,6 +29,5 @@ mod canonical;
 mod checksum;
 mod digits;
 mod error;
-mod json;
 
 pub use error::{Damage, DamageClass, JournalError};

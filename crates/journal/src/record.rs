@@ -25,7 +25,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::json;
 use crate::line::Frame;
 
 /// Format of the journals this program writes: `major.minor`.
@@ -820,7 +819,7 @@ pub fn decode(frame: &Frame<'_>, text: &[u8]) -> Result<Op, BodyError> {
     // Each kind apart: together they are 70 KB of text and 8 KB of stack, and a call reads two or three kinds.
     #[inline(never)]
     fn body<'a, T: Deserialize<'a>>(frame: &Frame<'_>, text: &'a [u8]) -> Result<T, BodyError> {
-        json::read(text)
+        serde_json::from_slice(text)
             // The parser repeats what it found, and that may be anything.
             .map_err(|error| BodyError {
                 op: frame.op.into(),

@@ -5,7 +5,6 @@ use arbiter::seq::Seq;
 use crate::chain::{Chain, Flow, Head, Valid};
 use crate::digits::twenty_digits;
 use crate::disk::{Dir, Disk, Name};
-use crate::json;
 use crate::line::{self, Crc};
 use crate::mark::Mark;
 use crate::record::{self, Checkpoint, Counters, FORMAT, Op, Record};
@@ -298,7 +297,7 @@ fn newer_format(bytes: &[u8]) -> Option<String> {
     }
     let first = bytes.split(|&b| b == b'\n').next()?;
     line::decode(first).filter(|frame| frame.op == "CHECKPOINT")?;
-    let Root { format } = json::read(first).ok()?;
+    let Root { format } = serde_json::from_slice(first).ok()?;
     is_newer(&format).then_some(format)
 }
 
@@ -345,7 +344,7 @@ fn is_seal(text: &[u8]) -> bool {
     struct Seal {
         seal: bool,
     }
-    json::read::<Seal>(text).is_ok_and(|checkpoint| checkpoint.seal)
+    serde_json::from_slice::<Seal>(text).is_ok_and(|checkpoint| checkpoint.seal)
 }
 
 /// Reads bytes as the chain of a segment; what `take` says in words of a record is damage.

@@ -130,6 +130,16 @@ fn text_that_is_not_utf8_is_damage_where_it_is_read() {
     }
 }
 
+/// Our own writers write none of it. A newer version may, and an older reader has to pass over what it does not know.
+#[test]
+fn text_that_is_not_utf8_is_passed_over_where_nobody_reads_it() {
+    for (op, body) in
+        [("SPAWN", &b",\"lane\":\"l\",\"owner\":\"o\",\"x\":\"\xff\""[..]), ("FUTURE", b",\"x\":\"\xff\"")]
+    {
+        read_behind_root(&record(op, body)).unwrap_or_else(|damage| panic!("{op}: {damage}"));
+    }
+}
+
 #[test]
 fn numbers_beyond_their_range_are_damage() {
     let release = |lease: &str, fence: &str| {

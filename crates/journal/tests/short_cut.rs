@@ -97,6 +97,9 @@ fn history() -> History {
     history.ask(7, &request("o3", "web", &["web/x.rs"]));
     history.end(8, "api");
     history.ask(9, &request("o4", "web", &["w"]));
+    let mut child = request("o4", "child", &["w/x"]);
+    child.parent = history.state.live.in_lane(&lane("web"), None).map(|lease| lease.lease);
+    history.ask(9, &child);
     // After what is read the long way all leases are made; these are met as such.
     history.add(10, &[common::spawn("o4")]);
     history.beat(11, "web");
@@ -345,13 +348,14 @@ fn a_root_that_is_not_the_seal_before_it_is_read() {
 }
 
 /// Pieces of JSON that may stand in a record, in its place or not.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 25] = [
     "\"lane\":",
     "\"owner\":",
     "\"tree\":[]",
     "\"read\":[\"a/b\"]",
     "\"request_id\":\"r\"",
     "\"ticket\":3",
+    "\"parent\":2",
     "\"force\":true",
     "\"worktree\":\"w\"",
     "\"exclusive\":true",

@@ -23,7 +23,7 @@ extern "C" fn main() -> std::ffi::c_int {
 /// Begins and ends the program; gives back its exit code.
 pub(crate) fn start() -> u8 {
     if open_what_is_closed().is_err() {
-        // There is nobody to tell, and nowhere to write.
+        // No null device: nothing here can be trusted to be what it is called.
         return crate::exit::Exit::Io as u8;
     }
     // A reader that left early and a file-size limit are errors of a write (exit 6 for a full disk), and no reasons to die

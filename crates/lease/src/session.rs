@@ -216,8 +216,11 @@ impl<M: Machine> Session<M> {
         drop(ringing);
         if !is_synced {
             self.store.leave_unsynced();
-            // No index: of what covers records that are not known to be durable nobody reads it.
-            self.seal_where_outgrown();
+            // An index that covers a record which is not known to be durable serves nobody. A new segment begins with a
+            // root that is.
+            if self.seal_where_outgrown() {
+                self.store.tend_index();
+            }
             return Ok(Done { answer, last: Some(last) });
         }
         let unmarked = self.store.commit().inspect_err(|_| self.undurable = Some(last))?;
@@ -229,14 +232,14 @@ impl<M: Machine> Session<M> {
         Ok(Done { answer, last: Some(last) })
     }
 
-    /// Seals a segment that has outgrown its checkpoint, and drops old history. The answer stands already; what fails here
-    /// is done by the next writer.
-    fn seal_where_outgrown(&mut self) {
-        if self.store.has_outgrown()
-            && let Err(error) = self.seal_and_prune()
-        {
+    /// Seals a segment that has outgrown its checkpoint, and drops old history; whether there was one. The answer stands
+    /// already; what fails here is done by the next writer.
+    fn seal_where_outgrown(&mut self) -> bool {
+        let has_outgrown = self.store.has_outgrown();
+        if has_outgrown && let Err(error) = self.seal_and_prune() {
             self.warnings.push(format!("the journal could not be sealed: {}", chain_of(&error)));
         }
+        has_outgrown
     }
 
     fn seal_and_prune(&mut self) -> Result<(), LeaseError> {

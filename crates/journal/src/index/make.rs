@@ -13,7 +13,6 @@ use super::{PIECE_BYTES, name};
 use crate::chain::{Chain, Flow};
 use crate::checksum::crc32;
 use crate::disk::{Access, Disk};
-use crate::json;
 use crate::record::{self, KeptLease, Op};
 use crate::segment;
 
@@ -34,13 +33,13 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
     let head = segment.chain.head().filter(|_| segment.seal.is_none() && !segment.chain.has_open_tail())?;
 
     let line = bytes.get(..segment.root_bytes)?;
-    let Leases { leases } = json::read(line).ok()?;
+    let Leases { leases } = serde_json::from_slice(line).ok()?;
     let mut table = Table::default();
     let mut unchanged = BTreeSet::new();
     let mut in_root = Vec::with_capacity(leases.len());
     for text in leases {
         let text = text.get().as_bytes();
-        let kept: KeptLease = json::read(text).ok()?;
+        let kept: KeptLease = serde_json::from_slice(text).ok()?;
         if segment.state.kept(kept.lease.lease).as_ref() == Some(&kept) {
             unchanged.insert(kept.lease.lease);
             in_root.push(text);

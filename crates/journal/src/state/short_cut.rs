@@ -17,7 +17,6 @@ use serde_json::Map;
 use super::State;
 use crate::canonical::{self, About};
 use crate::chain::Valid;
-use crate::json;
 use crate::record::Ended;
 
 /// Leases of which only the line is known yet.
@@ -136,7 +135,7 @@ fn lease_of(seq: Seq, said: &canonical::Acquire<'_>) -> Option<Lease> {
     let &canonical::Acquire { lane, owner, tree, read, acquired_at, ttl_s, clock, asked } = said;
     let processes = match asked.processes {
         b"" => Vec::new(),
-        list => json::read(list).ok()?,
+        list => serde_json::from_slice(list).ok()?,
     };
     Some(Lease {
         lease: LeaseId::from(seq),
