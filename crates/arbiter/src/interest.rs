@@ -48,7 +48,13 @@ impl Kind {
 
     /// The one with this letter.
     pub fn of_letter(letter: u8) -> Option<Kind> {
-        [Kind::Alone, Kind::Lane, Kind::Head, Kind::Resource].into_iter().find(|kind| kind.letter() == letter)
+        Some(match letter {
+            b'a' => Kind::Alone,
+            b'l' => Kind::Lane,
+            b'h' => Kind::Head,
+            b'r' => Kind::Resource,
+            _ => return None,
+        })
     }
 }
 
@@ -68,12 +74,34 @@ pub fn words_of(lease: &Lease) -> BTreeSet<(Kind, Vec<u8>)> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     leases: BTreeSet<LeaseId>,
-    lanes: BTreeSet<Vec<u8>>,
+    lanes: Words,
     heads: Vec<Vec<u8>>,
-    resources: BTreeSet<Vec<u8>>,
+    resources: Words,
     every_resource: bool,
     anybody: bool,
     line: bool,
+}
+
+/// Words in order, none twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Words(Vec<Vec<u8>>);
+
+impl Words {
+    /// So many are looked at one by one: their lengths tell most from a text.
+    const FEW: usize = 8;
+
+    fn insert(&mut self, word: &[u8]) {
+        if let Err(at) = self.0.binary_search_by(|known| known.as_slice().cmp(word)) {
+            self.0.insert(at, word.into());
+        }
+    }
+
+    fn contains(&self, text: &[u8]) -> bool {
+        if self.0.len() <= Self::FEW {
+            return self.0.iter().any(|word| word == text);
+        }
+        self.0.binary_search_by(|word| word.as_slice().cmp(text)).is_ok()
+    }
 }
 
 impl Interest {
@@ -126,13 +154,14 @@ impl Interest {
     }
 
     fn add_lane(&mut self, lane: &LaneName) {
-        self.lanes.insert(cut(lane.key().as_str()).into());
+        self.lanes.insert(cut(lane.key().as_str()));
     }
 
     fn add_resource(&mut self, resource: &Entry) {
         let every = Entry::every_lock();
-        let names = [resource.resource_name(), every.resource_name()].into_iter().flatten();
-        self.resources.extend(names.map(|name| cut(name).into()));
+        for name in [resource.resource_name(), every.resource_name()].into_iter().flatten() {
+            self.resources.insert(cut(name));
+        }
         self.every_resource |= resource.is_every_lock();
     }
 
@@ -157,7 +186,7 @@ impl Interest {
         match kind {
             Kind::Alone => true,
             Kind::Lane => self.lanes.contains(text),
-            Kind::Head => self.heads.iter().any(|head| head.starts_with(text) || text.starts_with(head)),
+            Kind::Head => self.heads.iter().any(|head| begin_alike(head, text)),
             Kind::Resource => self.every_resource || self.resources.contains(text),
         }
     }
@@ -178,7 +207,46 @@ impl Interest {
     }
 }
 
+/// Whether one begins with the other. Most differ in their first byte.
+fn begin_alike(one: &[u8], other: &[u8]) -> bool {
+    let both = one.len().min(other.len());
+    both == 0 || (one[0] == other[0] && one[..both] == other[..both])
+}
+
 fn cut(text: &str) -> &[u8] {
     let text = text.as_bytes();
     &text[..text.len().min(WORD_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_words_and_many_are_found_alike() {
+        for count in [0, 1, Words::FEW, Words::FEW + 1, 40] {
+            let mut words = Words::default();
+            // Each twice, and not in order.
+            for n in (0..2 * count).map(|n| n * 7 % count) {
+                words.insert(&[b'w'; 40][..n]);
+            }
+            assert_eq!(words.0.len(), count);
+            let known: BTreeSet<&[u8]> = words.0.iter().map(Vec::as_slice).collect();
+            assert_eq!(known.len(), words.0.len());
+            assert!(words.0.is_sorted());
+            for text in (0..45).map(|n| [b'w'; 45][..n].to_vec()).chain([b"x".to_vec()]) {
+                assert_eq!(words.contains(&text), known.contains(&*text), "{count}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_begins_with_the_other() {
+        for one in ["", "a", "ab", "b", "abc", "abd"] {
+            for other in ["", "a", "ab", "b", "abc", "abd"] {
+                let expected = one.starts_with(other) || other.starts_with(one);
+                assert_eq!(begin_alike(one.as_bytes(), other.as_bytes()), expected, "{one} {other}");
+            }
+        }
+    }
 }
