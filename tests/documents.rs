@@ -9,27 +9,36 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All Rust files beneath `dir`, by the name that a document gives them: `stem`, `tests/stem` for one in `tests/`, and
-/// `stem::tests` for one of the sources.
-fn sources() -> BTreeMap<String, Vec<String>> {
-    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut dirs = vec![root().join("tests"), root().join("crates")];
+/// All Rust files beneath these directories, with what stands in them.
+fn rust_files(dirs: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut dirs: Vec<PathBuf> = dirs.iter().map(|dir| root().join(dir)).collect();
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
                 let text = std::fs::read_to_string(&path).unwrap();
-                let is_source = path.components().any(|part| part.as_os_str() == "src");
-                if is_source {
-                    files.entry(format!("{stem}::tests")).or_default().push(text);
-                } else {
-                    files.entry(format!("tests/{stem}")).or_default().push(text.clone());
-                    files.entry(stem).or_default().push(text);
-                }
+                files.push((path, text));
             }
+        }
+    }
+    files
+}
+
+/// All Rust files with tests, by the name that a document gives them: `stem`, `tests/stem` for one in `tests/`, and
+/// `stem::tests` for one of the sources.
+fn sources() -> BTreeMap<String, Vec<String>> {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in rust_files(&["tests", "crates"]) {
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let is_source = path.components().any(|part| part.as_os_str() == "src");
+        if is_source {
+            files.entry(format!("{stem}::tests")).or_default().push(text);
+        } else {
+            files.entry(format!("tests/{stem}")).or_default().push(text.clone());
+            files.entry(stem).or_default().push(text);
         }
     }
     files
@@ -94,26 +103,14 @@ fn unsafe_stands_in_one_place() {
     let lint = concat!("unsafe", "_code");
     let forbids = format!("\n#![forbid({lint})]\n");
     let (mut open, mut allowing) = (Vec::new(), Vec::new());
-    let mut dirs = ["crates", "bench", "mutants/src", "tests"].map(|dir| root().join(dir)).to_vec();
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            if path.extension().is_none_or(|extension| extension != "rs") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let is_root = ["src/lib.rs", "src/main.rs", "hello.rs"].iter().any(|root| path.ends_with(root));
-            if is_root && !text.contains(&forbids) {
-                open.push(path.clone());
-            }
-            // The lint is denied everywhere: without its name nothing is allowed.
-            if text.replace(&forbids, "\n").contains(lint) {
-                allowing.push((path, text));
-            }
+    for (path, text) in rust_files(&["crates", "bench", "mutants/src", "tests"]) {
+        let is_root = ["src/lib.rs", "src/main.rs", "hello.rs"].iter().any(|root| path.ends_with(root));
+        if is_root && !text.contains(&forbids) {
+            open.push(path.clone());
+        }
+        // The lint is denied everywhere: without its name nothing is allowed.
+        if text.replace(&forbids, "\n").contains(lint) {
+            allowing.push((path, text));
         }
     }
     let [open] = &open[..] else { panic!("{open:#?}") };

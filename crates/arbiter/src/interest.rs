@@ -48,13 +48,7 @@ impl Kind {
 
     /// The one with this letter.
     pub fn of_letter(letter: u8) -> Option<Kind> {
-        Some(match letter {
-            b'a' => Kind::Alone,
-            b'l' => Kind::Lane,
-            b'h' => Kind::Head,
-            b'r' => Kind::Resource,
-            _ => return None,
-        })
+        [Kind::Alone, Kind::Lane, Kind::Head, Kind::Resource].into_iter().find(|kind| kind.letter() == letter)
     }
 }
 
