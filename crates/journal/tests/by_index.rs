@@ -212,6 +212,27 @@ fn an_index_of_another_root_is_not_believed() {
     assert!(compare(&other, &mut by_index(&other), &asked, 999, "made again"));
 }
 
+/// Where no record is behind the index, no link of the chain tells it from that of another store; its stamp does.
+#[test]
+fn an_index_of_another_root_with_nothing_behind_it_is_not_believed() {
+    let store = |name| store_with_index_of(600, |n| format!("{}/{n}/**", if n == 100 { name } else { "src" }));
+    let (mine, other) = (store("els"), store("src"));
+    let asked = request("o", "new", &["els/100/x"]);
+    let name = index::name(root_of(&mine));
+    // By turns another piece of what is covered is looked at, mostly one in which the stores are the same.
+    for n in 900..908 {
+        for disk in [&mine, &other] {
+            Client::new(disk.process(), "o").write(n, &[spawn("more")]).expect("sound");
+            disk.take(&name);
+            tend(disk);
+        }
+        assert!(compare(&mine, &mut by_index(&mine), &asked, 999, "its own"), "{n}");
+        let mine = mine.copy();
+        mine.overwrite(&name, &other.bytes(&name).expect("it was made"));
+        assert!(!compare(&mine, &mut by_index(&mine), &asked, 999, "of another store"), "{n}");
+    }
+}
+
 /// Somebody has appended and is not durable yet; somebody else makes the index meanwhile.
 #[test]
 fn an_index_that_covers_more_than_is_marked_raises_no_alarm() {
