@@ -215,7 +215,8 @@ fn an_index_of_another_root_is_not_believed() {
 /// Where no record is behind the index, no link of the chain tells it from that of another store; its stamp does.
 #[test]
 fn an_index_of_another_root_with_nothing_behind_it_is_not_believed() {
-    let store = |name| store_with_index_of(600, |n| format!("{}/{n}/**", if n == 100 { name } else { "src" }));
+    let store =
+        |name| store_with_index_of(600, |n| format!("{}/{n}/**", if n == 100 { name } else { "src" }));
     let (mine, other) = (store("els"), store("src"));
     let asked = request("o", "new", &["els/100/x"]);
     let name = index::name(root_of(&mine));
