@@ -1,5 +1,6 @@
 //! Reading a segment by its index.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use arbiter::interest::Interest;
@@ -45,9 +46,7 @@ pub(crate) fn look<D: Disk>(
     lag_bytes: u64,
 ) -> Looked {
     // Whatever is wrong with it, it is only a cache.
-    let index = name(root);
-    let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return Looked::NoIndex };
-    let opened = Opened::of(disk, (file, root), (&cache, index));
+    let opened = Opened::of(disk, file, root);
     let found = opened.as_ref().and_then(|(opened, rest)| opened.find(interest, rest));
     let (Some((opened, rest)), Some(found)) = (opened, found) else { return Looked::NoIndex };
     // What was acknowledged within what is covered is not known one by one.
@@ -69,10 +68,7 @@ pub(crate) fn look<D: Disk>(
 /// Whether the segment has an index that serves whoever asks. One that fits and is not sound, or behind which a late writer
 /// extends what is covered, serves nobody: it has to be made anew.
 pub(crate) fn is_there<D: Disk>(disk: &D, file: &D::File, root: Seq) -> bool {
-    let index = name(root);
-    let Ok(Some(cache)) = disk.open(&index, Access::Read) else { return false };
-    let opened = Opened::of(disk, (file, root), (&cache, index));
-    opened.is_some_and(|(opened, _)| opened.is_of_use().is_some())
+    Opened::of(disk, file, root).is_some_and(|(opened, _)| opened.is_of_use().is_some())
 }
 
 /// What a segment amounts to for the one who is interested.
@@ -92,15 +88,15 @@ pub(super) struct Found {
 }
 
 /// A file of which parts are read.
-struct Part<'d, D: Disk> {
+struct Part<'d, D: Disk, F> {
     disk: &'d D,
-    file: &'d D::File,
+    file: F,
     name: Name,
 }
 
-impl<D: Disk> Part<'_, D> {
+impl<D: Disk, F: Borrow<D::File>> Part<'_, D, F> {
     fn bytes(&self, from: u64, len: usize) -> Option<Vec<u8>> {
-        self.disk.read_part(self.file, &self.name, from, len).ok().filter(|bytes| bytes.len() == len)
+        self.disk.read_part(self.file.borrow(), &self.name, from, len).ok().filter(|bytes| bytes.len() == len)
     }
 
     /// As [`Part::bytes`], if they have this checksum.
@@ -109,14 +105,14 @@ impl<D: Disk> Part<'_, D> {
     }
 
     fn rest(&self, from: u64) -> Option<Vec<u8>> {
-        self.disk.read(self.file, &self.name, from, SEGMENT_BYTES_MAX).ok()
+        self.disk.read(self.file.borrow(), &self.name, from, SEGMENT_BYTES_MAX).ok()
     }
 }
 
 /// An index and the segment that it is of.
 pub(super) struct Opened<'d, D: Disk> {
-    segment: Part<'d, D>,
-    index: Part<'d, D>,
+    segment: Part<'d, D, &'d D::File>,
+    index: Part<'d, D, D::File>,
     root: Seq,
     pub(super) header: Header,
     /// Where the table begins.
@@ -126,14 +122,12 @@ pub(super) struct Opened<'d, D: Disk> {
 }
 
 impl<'d, D: Disk> Opened<'d, D> {
-    /// With all that is covered amounts to beside its leases. `None` when the one is not of the other.
-    pub(super) fn of(
-        disk: &'d D,
-        (segment, root): (&'d D::File, Seq),
-        (index, name): (&'d D::File, Name),
-    ) -> Option<(Opened<'d, D>, Checkpoint)> {
-        let segment = Part { disk, file: segment, name: segment::name(root) };
-        let index = Part { disk, file: index, name };
+    /// The index of this segment, with all that is covered amounts to beside its leases. `None` when there is none, or it is
+    /// of another.
+    pub(super) fn of(disk: &'d D, file: &'d D::File, root: Seq) -> Option<(Opened<'d, D>, Checkpoint)> {
+        let name = name(root);
+        let index = Part { disk, file: disk.open(&name, Access::Read).ok()??, name };
+        let segment = Part { disk, file, name: segment::name(root) };
         let (Front { header, rest }, table) = front(&index)?;
         let from = header.covers.checked_sub(header.stamp.len() as u64)?;
         let end = segment.rest(from).filter(|end| end.starts_with(&header.stamp))?;
@@ -198,11 +192,11 @@ impl<'d, D: Disk> Opened<'d, D> {
 
     /// What stands at a place.
     pub(super) fn text_at(&self, place: &Place) -> Option<Vec<u8>> {
-        let (part, begin) = match place.file {
-            File::Segment => (&self.segment, 0),
-            File::Index => (&self.index, self.own()),
-        };
-        part.sound(begin + u64::from(place.at), usize::try_from(place.bytes).ok()?, place.crc)
+        let (at, bytes) = (u64::from(place.at), usize::try_from(place.bytes).ok()?);
+        match place.file {
+            File::Segment => self.segment.sound(at, bytes, place.crc),
+            File::Index => self.index.sound(self.own() + at, bytes, place.crc),
+        }
     }
 
     /// All leases that stand in the index.
@@ -274,8 +268,8 @@ impl<'d, D: Disk> Opened<'d, D> {
 }
 
 /// What an index begins with, and where its table does.
-fn front<D: Disk>(index: &Part<'_, D>) -> Option<(Front, u64)> {
-    let first = index.disk.read_part(index.file, &index.name, 0, FIRST_BYTES).ok()?;
+fn front<D: Disk>(index: &Part<'_, D, D::File>) -> Option<(Front, u64)> {
+    let first = index.disk.read_part(&index.file, &index.name, 0, FIRST_BYTES).ok()?;
     let (len, crc) = begin(&first)?;
     // As text: a parser of bytes finds out for each string whether it is UTF-8, which is a tenth of its work.
     let read = |front: &[u8]| serde_json::from_str(std::str::from_utf8(front).ok()?).ok();

@@ -7,12 +7,12 @@ use arbiter::seq::{LeaseId, Seq};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::PIECE_BYTES;
 use super::file::{File, Header, Place, Table};
 use super::look::{Opened, Seen};
-use super::{PIECE_BYTES, name};
 use crate::chain::{Chain, Flow};
 use crate::checksum::crc32;
-use crate::disk::{Access, Disk};
+use crate::disk::Disk;
 use crate::record::{self, KeptLease, Op};
 use crate::segment;
 
@@ -83,9 +83,7 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
 /// The index of the segment that covers it to its end, made of the one that is there and of what came after; `None` when
 /// that takes reading the whole segment.
 pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<u8>> {
-    let index = name(root);
-    let cache = disk.open(&index, Access::Read).ok()??;
-    let (old, rest) = Opened::of(disk, (file, root), (&cache, index))?;
+    let (old, rest) = Opened::of(disk, file, root)?;
     let (touched, interest) = touched(old.covered().chain(), old.behind())?;
     let found = old.find(&interest, &rest)?;
     let Seen::Enough(segment) = old.seen(rest, found, &interest) else { return None };
