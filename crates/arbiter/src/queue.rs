@@ -19,15 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Claim, Question, beside_the_queue, bound_contenders, claims_of, wait_hint};
 use crate::evidence::{ClockReading, Liveness, ProcessIdentity};
+use crate::exclusion::{Side, excludes};
 use crate::lease::{Lease, Standing, age_of};
-use crate::name::LaneName;
-use crate::policy::{ClassName, Policy};
-use crate::region::{Case, Entry, Region};
+use crate::policy::Policy;
+use crate::region::{Case, Entry};
 use crate::request::Request;
 use crate::seq::{LeaseId, Ticket};
 use crate::time::{Span, Timestamp};
 use crate::verdict::{Behind, Dropped, Grant, Refusal, RefusalCode, Verdict};
-use crate::worktree::{WorktreeName, are_apart};
 
 pub use deadlock::{Link, Wait, cycle};
 
@@ -407,80 +406,30 @@ fn fallen(waiter: &Waiter, question: Question<'_>) -> Option<Fallen> {
 
 fn holds(lease: &Lease, question: Question<'_>) -> bool {
     let Question { policy, evidence, now, .. } = question;
-    let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);
-    lease.standing_under(policy, seen, now, &evidence.clock) == Standing::Held
+    lease.standing_under(policy, evidence.observation(lease.lease), now, &evidence.clock) == Standing::Held
 }
 
 fn any_conflict(ours: &[Claim], theirs: &[Claim], policy: &Policy) -> bool {
-    ours.iter().any(|one| theirs.iter().any(|other| conflict(one.into(), other.into(), policy.case)))
+    ours.iter().any(|one| theirs.iter().any(|other| conflict(one, other, policy.case)))
 }
 
 /// Whether a live lease keeps a request with these claims from every one of them. The leases under which it asks do not.
 fn keeps_out(lease: &Lease, request: &Request, claims: &[Claim], question: Question<'_>) -> bool {
     let Question { live, policy, .. } = question;
     let is_kin = request.parent.is_some_and(|parent| live.with_ancestors(parent).contains(&lease.lease));
-    let theirs = side_of(lease, policy);
+    let theirs = Side::by_now(lease, policy);
     !is_kin && !claims.is_empty() && claims.iter().all(|claim| excludes(claim.into(), theirs, policy.case))
-}
-
-/// What one side of a meeting claims.
-#[derive(Clone, Copy, Debug)]
-struct Side<'a> {
-    lane: &'a LaneName,
-    tree: &'a Region,
-    read: &'a Region,
-    /// Whether it runs alone.
-    exclusive: bool,
-    /// The class of its lane, of which only so many may live.
-    class: Option<&'a ClassName>,
-    /// Where its lane and its paths are, if it is of one worktree alone.
-    worktree: Option<&'a WorktreeName>,
-}
-
-impl<'a> From<&'a Claim> for Side<'a> {
-    fn from(claim: &'a Claim) -> Side<'a> {
-        let Claim { lane, tree, read, exclusive, class, worktree, .. } = claim;
-        Side { lane, tree, read, exclusive: *exclusive, class: class.as_ref(), worktree: worktree.as_ref() }
-    }
-}
-
-/// What a live lease keeps others from by itself. That pools and classes have no room is not the work of one lease.
-fn side_of<'a>(lease: &'a Lease, policy: &'a Policy) -> Side<'a> {
-    let exclusive = lease.exclusive || policy.lane(&lease.lane).is_some_and(|said| said.exclusive);
-    let Lease { lane, tree, read, worktree, .. } = lease;
-    Side { lane, tree, read, exclusive, class: None, worktree: worktree.as_ref() }
 }
 
 /// The one relation of the line: whether one of two claims has to come first. They cannot be held at once, or both want
 /// one of something of which there may be too few: a pool, or room in a class. Two who read can be beside each other; one
 /// who reads and one who writes cannot, so readers do not starve a writer that waits (feature A3).
-fn conflict(one: Side<'_>, other: Side<'_>, case: Case) -> bool {
-    excludes(one, other, case)
+fn conflict(one: &Claim, other: &Claim, case: Case) -> bool {
+    excludes(one.into(), other.into(), case)
         || one.class.is_some() && one.class == other.class
         || pools(one).any(|pool| pools(other).any(|theirs| theirs == pool))
 }
 
-/// Whether two claims cannot be held at once, however many others there are. In different worktrees only named resources
-/// are common, as to the rules.
-fn excludes(one: Side<'_>, other: Side<'_>, case: Case) -> bool {
-    let are_apart = are_apart(one.worktree, other.worktree);
-    let meet = |ours: &Region, theirs: &Region| {
-        if are_apart { meet(&ours.resources(), &theirs.resources(), case) } else { meet(ours, theirs, case) }
-    };
-    one.exclusive
-        || other.exclusive
-        || !are_apart && one.lane.same_as(other.lane)
-        || meet(one.tree, other.tree)
-        || meet(one.tree, other.read)
-        || meet(one.read, other.tree)
-}
-
-fn pools(side: Side<'_>) -> impl Iterator<Item = &str> {
-    side.tree.entries().iter().chain(side.read.entries()).filter_map(Entry::pool_name)
-}
-
-fn meet(one: &Region, other: &Region, case: Case) -> bool {
-    // Whole lines wait for the same: they need no automaton. Of a pool there are several.
-    let first = one.entries().first().filter(|entry| entry.pool_name().is_none());
-    (first.is_some() && first == other.entries().first()) || one.overlap(other, case).is_some()
+fn pools(claim: &Claim) -> impl Iterator<Item = &str> {
+    claim.tree.entries().iter().chain(claim.read.entries()).filter_map(Entry::pool_name)
 }

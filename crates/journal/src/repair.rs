@@ -2,14 +2,14 @@
 //!
 //! The damaged segment is moved aside first: a writer that is still at it then fails its own check, so what is
 //! read from the moved file afterwards is all that was ever acknowledged in it. What can be read before the
-//! damage is kept, every grant that can be read behind it is kept, and a lease over everything stands in for
-//! what cannot be read, until it is released or expires. Numbers go on above every number that may have been
-//! given out.
+//! damage is kept, and so is what is proven to have happened behind it. A lease over everything stands in for
+//! the rest, until it is released or expires. Numbers go on above every number that may have been given out.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
 
 use arbiter::evidence::ClockReading;
+use arbiter::exclusion::ended_before;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
@@ -24,10 +24,10 @@ use crate::disk::{Access, Dir, Disk, Durability, Name, Published};
 use crate::history::{Survey, mark_of, roots, survey, survey_and_repairs};
 use crate::line::{self, Crc, Frame, RECORD_BYTES_MIN, Stamp, TOKEN};
 use crate::mark::Mark;
-use crate::record::{self, Op, Record, Release, Repair};
+use crate::record::{self, Op, Record, Repair};
 use crate::scan::leading_record;
 use crate::segment::{self, SEGMENT_BYTES_MAX, Segment};
-use crate::state::{State, attach, halt};
+use crate::state::{State, attach, lease_of};
 use crate::store::{Appended, FileStore, Store, Writing};
 use crate::{Damage, DamageClass, JournalError};
 
@@ -58,11 +58,8 @@ pub struct Salvage {
     pub highest: u64,
     /// Leases that live on, by what was read before the damage.
     pub kept: Vec<Lease>,
-    /// Leases that live on because their grant could be read behind the damage. Where the lane of one is taken
-    /// it lives on in a lane of a similar name, so that what it covers stays covered.
+    /// Leases that live on because their grant is proven to have happened behind the damage.
     pub found: Vec<Lease>,
-    /// The policy of the day.
-    pub policy: Policy,
     state: State,
     last_ts: Option<Timestamp>,
 }
@@ -258,7 +255,7 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
     let copies = damaged_copies(disk, root)?;
     let bytes = copies.first().map_or(&[][..], Vec::as_slice);
     let mark = mark_of(disk, root)?;
-    let mut state = None;
+    let mut state: Option<State> = None;
     let mut last: Option<(Seq, Timestamp)> = None;
     // Whatever was read before the reader stopped is good; where it stopped is the damage. A record that is not
     // the one acknowledged under its number is no good either: a void one may have slipped into its place.
@@ -270,11 +267,10 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
         if is_other(event.record.seq, crc) {
             return Err("it is not the record that was acknowledged".into());
         }
-        let mut after = event.before.clone();
-        if !event.is_root {
-            after.apply(event.record)?;
+        match &mut state {
+            Some(state) => state.apply(event.record)?,
+            None => state = Some(event.before.clone()),
         }
-        state = Some(after);
         last = Some((event.record.seq, event.record.ts));
         Ok(())
     });
@@ -303,7 +299,6 @@ fn salvage<D: Disk>(disk: &D, root: Seq, damage: Damage) -> Result<Salvage, Jour
         highest,
         kept: Vec::new(),
         found: Vec::new(),
-        policy: state.policy.clone(),
         state,
         last_ts: last.map(|(_, ts)| ts),
     };
@@ -359,35 +354,28 @@ fn proven_behind<'a>(
 }
 
 impl Salvage {
-    /// Takes a record from behind the damage into account. What it says happened; what it needs may have
-    /// happened in what was lost.
+    /// The policy of the day.
+    pub fn policy(&self) -> &Policy {
+        &self.state.policy
+    }
+
+    /// Takes a record from behind the damage into account. What it says happened; what it needs may have happened in what
+    /// was lost.
     fn learn(&mut self, record: &Record) {
+        if let Op::Acquire(body) = &record.op {
+            let granted = lease_of(record.seq, body);
+            let ended = ended_before(&granted, &self.state.live, &self.state.policy);
+            let ended: Vec<LeaseId> = ended.map(|lease| lease.lease).collect();
+            for id in ended {
+                self.state.forget(id);
+            }
+        }
+        let Err(_something_is_missing) = self.state.apply(record) else { return };
         let live = &mut self.state.live;
         match &record.op {
-            Op::Acquire(_) => {
-                let mut alone = State::default();
-                let _told = alone.apply(record);
-                let Some(granted) = alone.live.iter().next().cloned() else { return };
-                // It was granted, so whatever it cannot live beside had ended by then.
-                let clashes = |lease: &&Lease| {
-                    let case = self.policy.case;
-                    lease.lane.same_as(&granted.lane)
-                        || lease.tree.overlap(&granted.tree, case).is_some()
-                        || lease.tree.overlap(&granted.read, case).is_some()
-                        || lease.read.overlap(&granted.tree, case).is_some()
-                };
-                let ended: Vec<LeaseId> = live.iter().filter(clashes).map(|lease| lease.lease).collect();
-                for id in ended {
-                    live.remove(id);
-                }
-                let _no_clash_is_left = self.state.admit(granted, Map::new());
-            }
-            Op::Release(Release { lease, .. }) => {
-                live.remove(*lease);
-            }
-            Op::Scavenge(body) => {
-                live.remove(body.lease);
-            }
+            Op::Release(body) => self.state.forget(body.lease),
+            Op::Scavenge(body) => self.state.forget(body.lease),
+            // What it had before was lost: another adoption.
             Op::Adopt(body) => {
                 live.update(body.lease, |lease| {
                     lease.owner = body.owner.clone();
@@ -395,13 +383,8 @@ impl Salvage {
                     attach(&mut lease.processes, &body.processes);
                 });
             }
-            Op::Halt(body) => halt(live, body, record.ts),
             Op::Attach(body) => {
                 live.update(body.lease, |lease| attach(&mut lease.processes, &body.processes));
-            }
-            Op::Policy(body) => {
-                self.state.policy = body.policy.clone();
-                self.policy = body.policy.clone();
             }
             _ => {}
         }

@@ -299,6 +299,12 @@ impl State {
         Ok(())
     }
 
+    /// Leaves out a lease of which nobody knows how it ended.
+    pub(crate) fn forget(&mut self, id: LeaseId) {
+        self.live.remove(id);
+        self.extra.remove(&id);
+    }
+
     fn remember(&mut self, ended: Ended) {
         self.ended.push_back(ended);
         if self.ended.len() > ENDED_MAX {
@@ -381,7 +387,7 @@ pub fn policy_hash(policy: &Policy) -> String {
 }
 
 /// The lease that an ACQUIRE brought into being.
-fn lease_of(seq: Seq, body: &Acquire) -> Lease {
+pub(crate) fn lease_of(seq: Seq, body: &Acquire) -> Lease {
     let Acquire { request, evidence, verdict, .. } = body;
     let imported = request.imported.as_ref();
     Lease {

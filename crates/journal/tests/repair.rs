@@ -6,23 +6,27 @@ use std::collections::BTreeMap;
 
 use arbiter::evidence::{Evidence, ProcessIdentity, Role};
 use arbiter::lease::Lease;
-use arbiter::seq::Seq;
+use arbiter::policy::Policy;
+use arbiter::request::{Request, RequestId};
+use arbiter::seq::{LeaseId, Seq};
+use arbiter::time::Span;
 use arbiter::verdict::Verdict;
+use arbiter::worktree::WorktreeName;
 use common::script::scripted;
 use common::turns::play;
 use common::{
-    Client, Told, clock, damage_of, decide, forged, lanes, load, operator, release_of, request, seq, time,
-    writing,
+    Client, Told, clock, damage_of, decide, forged, lanes, load, operator, owner, release_of, request, seq,
+    spawn, time, writing,
 };
 use journal::JournalError;
-use journal::disk::{Access, Dir};
+use journal::disk::{Access, Dir, Disk};
 use journal::history::{self, survey};
 use journal::line::Crc;
 use journal::mark::Mark;
-use journal::record::{Attach, Op};
+use journal::record::{Attach, Op, PolicyChange};
 use journal::repair::{self, REPAIR_OWNER};
 use journal::segment;
-use journal::state::State;
+use journal::state::{State, fingerprint};
 use journal::store::{FileStore, Store};
 use testkit::disk::{EIO, Fault, Keep, MemDisk};
 use testkit::rng::Rng;
@@ -243,6 +247,97 @@ fn a_grant_that_can_still_be_read_outlives_the_hold() {
             );
         }
     }
+}
+
+/// A store in which somebody was granted each of these, one after the other, with a record between two that is damaged
+/// then; and what a repair makes of it.
+fn repaired_between(policy: &Policy, before: &[Request], lost: &[Op], after: &[Request]) -> State {
+    let disk = MemDisk::new();
+    let mut client = Client::new(disk.process(), "ann");
+    let change = Op::Policy(Box::new(PolicyChange { policy: policy.clone() }));
+    client.write(1, &[change]).expect("sound");
+    for (n, asked) in (2..).zip(before) {
+        grant(&mut client, n, asked);
+    }
+    let lost = [lost, &[spawn("is lost")]].concat();
+    client.write(50, &lost).expect("sound");
+    for (n, asked) in (60..).zip(after) {
+        grant(&mut client, n, asked);
+    }
+    let name = segment::name(Seq::FIRST);
+    let text = String::from_utf8(disk.bytes(&name).expect("there")).expect("text");
+    let first =
+        text.len() - text.lines().skip(1 + 1 + before.len()).map(|line| line.len() + 1).sum::<usize>();
+    for line in text[first..].lines().take(lost.len()) {
+        disk.flip(&name, (line.as_ptr().addr() - text.as_ptr().addr() + 40) * 8);
+    }
+    repair::repair(&disk.process(), &operator(150)).expect("it works").expect("damaged");
+    load(disk.process()).expect("sound")
+}
+
+fn grant<D: Disk>(client: &mut Client<D>, n: u64, asked: &Request) {
+    let state = client.store.prepare(writing(n)).expect("sound");
+    let (verdict, ops) = decide(state, asked, Evidence::at(clock(n)), time(n));
+    assert!(matches!(verdict, Verdict::Grant(_)), "{verdict:?}");
+    client.store.append_if(writing(n), &ops).expect("sound");
+    client.store.commit().expect("sound");
+}
+
+#[test]
+fn what_may_live_beside_a_grant_behind_the_damage_is_kept() {
+    let parent = request("ann", "api", &["src/**"]);
+    let mut child = request("bob", "part", &["src/api/**"]);
+    // The policy is record 2, the parent record 3.
+    child.parent = LeaseId::new(3);
+    let state = repaired_between(&Policy::default(), &[parent], &[], &[child.clone()]);
+    assert_eq!(lanes(&state)[..2], ["api", "part"], "a child lives beneath its parent");
+    let mut grandchild = request("cid", "bit", &["src/api/x"]);
+    grandchild.parent = LeaseId::new(4);
+    let parent = request("ann", "api", &["src/**"]);
+    let state = repaired_between(&Policy::default(), &[parent, child], &[], &[grandchild]);
+    assert_eq!(lanes(&state)[..3], ["api", "part", "bit"], "and beneath its parent's parent");
+
+    let policy: Policy = serde_json::from_str(r#"{"worktrees":"separate"}"#).expect("a policy");
+    let in_worktree = |who, worktree| {
+        let mut asked = request(who, "api", &["src/**"]);
+        asked.worktree = Some(WorktreeName::new(worktree).expect("a name"));
+        asked
+    };
+    let state = repaired_between(&policy, &[in_worktree("ann", "one")], &[], &[in_worktree("bob", "two")]);
+    let owners: Vec<_> = state.live.iter().map(|lease| lease.owner.as_str()).collect();
+    assert_eq!(owners, ["ann", "bob", REPAIR_OWNER], "other worktrees have files of their own");
+}
+
+#[test]
+fn what_could_not_live_beside_a_grant_behind_the_damage_had_ended() {
+    let (ann, bob) = (request("ann", "api", &["src/**"]), request("bob", "part", &["src/api/**"]));
+    let release = |lane: &str| {
+        let mut held = Lease::bare(seq(3), common::lane(lane), owner("ann"), time(2), Span::from_s(60));
+        held.tree = ann.tree.clone();
+        release_of(&held)
+    };
+    let state = repaired_between(&Policy::default(), std::slice::from_ref(&ann), &[release("api")], &[bob]);
+    let owners: Vec<_> = state.live.iter().map(|lease| lease.owner.as_str()).collect();
+    assert_eq!(owners, ["bob", REPAIR_OWNER]);
+
+    let policy: Policy = serde_json::from_str(r#"{"lanes":{"alone":{"tree":["far/**"],"exclusive":true}}}"#)
+        .expect("a policy");
+    let alone = request("bob", "alone", &[]);
+    let state = repaired_between(&policy, std::slice::from_ref(&ann), &[release("api")], &[alone]);
+    assert_eq!(lanes(&state)[..1], ["alone"], "who runs alone was granted beside nobody");
+}
+
+/// A record behind the damage that is proven says all that it says anywhere.
+#[test]
+fn all_that_is_proven_behind_the_damage_is_kept() {
+    let mut asked = request("bob", "docs", &["docs/**"]);
+    asked.request_id = RequestId::new("r1").ok();
+    let state =
+        repaired_between(&Policy::default(), &[request("ann", "api", &["src/**"])], &[], &[asked.clone()]);
+    let answer = state.answer_to(&RequestId::new("r1").expect("a name")).expect("it was answered");
+    assert_eq!(answer.asked, fingerprint(&asked));
+    assert_eq!(state.live.get(answer.at.into()).map(|lease| lease.lane.as_str()), Some("docs"));
+    assert_eq!(state.counters.grants, 2);
 }
 
 /// A lease of which a process is forgotten is taken from the living.
