@@ -1,4 +1,5 @@
-//! What the documents say of the tests is so: every test that one of them names is there, in the file it names.
+//! What the documents say of the tests and of the code is so: every test that one of them names is there, in the file it
+//! names, and so is every item of the code.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -81,6 +82,72 @@ fn every_test_that_a_document_names_is_where_it_says() {
         }
     }
     assert!(count > 150, "{count} tests are named");
+}
+
+/// What stands between backquotes and looks like a path in the code, `a::b` or longer, as its names; `tests` is left out.
+fn paths(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(is_part_of_a_name);
+    text.split('`').skip(1).step_by(2).filter_map(move |quoted| {
+        let names: Vec<&str> = quoted.split("::").filter(|&name| name != "tests").collect();
+        (names.len() > 1 && names.iter().all(is_name)).then_some(names)
+    })
+}
+
+fn is_part_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn has_word(text: &str, wanted: &str) -> bool {
+    text.split(|c: char| !is_part_of_a_name(c)).any(|word| word == wanted)
+}
+
+/// Whether there is an item of this name, or a line that begins as a variant of this name does.
+fn declares(text: &str, name: &str) -> bool {
+    let is_item = |keyword: &&str| {
+        let item = format!("{keyword} {name}");
+        text.match_indices(&item).any(|(at, _)| !text[at + item.len()..].starts_with(is_part_of_a_name))
+    };
+    let is_variant = |line: &str| {
+        let rest = line.trim_start().strip_prefix(name);
+        rest.is_some_and(|rest| [",", "(", " {", " ="].iter().any(|next| rest.starts_with(next)))
+    };
+    ["fn", "struct", "enum", "const", "trait", "type", "mod"].iter().any(is_item)
+        || text.lines().any(is_variant)
+}
+
+/// Whether `name` is declared in `parent`. The files of a type are those that speak of it; the files of a module or a
+/// crate are those that are called so, and those in a directory that is.
+fn is_in(files: &[(PathBuf, String)], parent: &str, name: &str) -> bool {
+    let is_type = parent.starts_with(char::is_uppercase);
+    files.iter().any(|(path, text)| {
+        let inside = path.strip_prefix(root()).unwrap().with_extension("");
+        let is_of_parent =
+            if is_type { has_word(text, parent) } else { inside.iter().any(|part| part == parent) };
+        is_of_parent && declares(text, name)
+    })
+}
+
+/// Found when a page named a function that had been called otherwise for a while.
+#[test]
+fn every_item_that_a_document_names_is_where_it_says() {
+    let files = rust_files(&["tests", "crates"]);
+    let mut documents: Vec<PathBuf> =
+        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents.push(root().join("ARCHITECTURE.md"));
+    let mut count = 0;
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for names in paths(&text) {
+            for pair in names.windows(2) {
+                count += 1;
+                let (parent, name) = (pair[0], pair[1]);
+                let is_there = is_in(&files, parent, name);
+                assert!(is_there, "{} names `{parent}::{name}`, which is not there", document.display());
+            }
+        }
+    }
+    assert!(count > 150, "{count} items are named");
 }
 
 /// Found when a refusal learned to tell labels: the snapshot changed and the page that shows its lines did not.

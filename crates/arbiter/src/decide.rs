@@ -71,8 +71,8 @@ pub trait Rule {
 /// Decides a request.
 ///
 /// With n live leases, looking up a claimed entry costs O(l × log n) for the l letters it literally begins with, and one
-/// exact overlap test for each live entry whose literal beginning agrees with it. Nothing looks at the other leases, but
-/// for a claim that runs alone, which all of them are in the way of, and for the line ([`crate::queue`]).
+/// exact overlap test for each live entry whose literal beginning agrees with it. The other leases are looked at only for a
+/// claim that runs alone, since all leases are in its way, and for the line ([`crate::queue`]).
 ///
 /// ```
 /// use arbiter::decide::{Question, arbitrate};
@@ -140,7 +140,8 @@ pub fn contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<Lea
     contenders_among(request, live, policy, |_| true)
 }
 
-/// Of [`contenders`], those that have a process to look at. The others cost no overlap test: it is the dear part.
+/// Those of [`contenders`] that have a process to look at. The overlap test, which is the dear part, is not made for the
+/// others.
 pub fn bound_contenders(request: &Request, live: &LiveSet, policy: &Policy) -> Vec<LeaseId> {
     contenders_among(request, live, policy, |lease| !lease.processes.is_empty())
 }
@@ -165,9 +166,9 @@ fn contenders_among(
     near.filter(matters).map(|lease| lease.lease).collect()
 }
 
-/// Of `own`, the paths that the program rests on, those that the request aims at: an entry leads to one of them and is no
-/// sweep. A sweep is what begins with `*` or `**`: any first name will do for it, so it says nothing of this one. A
-/// wildcard inside the first name (`[l]ease-lane.toml`) is no excuse (feature A11).
+/// The paths of `own`, on which the program itself rests, that the request aims at: it writes an entry that names such a
+/// path and is no sweep. A sweep is an entry whose first name is `*` or `**`: any name will do there, so the entry says
+/// nothing of this one. A wildcard inside the first name (`[l]ease-lane.toml`) makes no sweep (feature A11).
 pub fn aimed_at(request: &Request, own: &Region, policy: &Policy) -> Region {
     let claims = claims_of(request, &LiveSet::default(), policy);
     let written = || claims.iter().flat_map(|claim| claim.tree.entries());
@@ -214,8 +215,8 @@ fn claim_of(request: &Request, live: &LiveSet, policy: &Policy) -> Result<Claim,
     })
 }
 
-/// The lane that is asked for. One that is named after a pool would be had once, however large the pool is: it gets
-/// the first number that is not taken.
+/// The lane that is asked for. One that is named after a pool gets the first number that is not taken: under one name the
+/// pool could be had once, however large it is.
 fn lane_of(request: &Request, live: &LiveSet, policy: &Policy) -> LaneName {
     let plain = request.lane_name();
     let first = request.tree.entries().iter().chain(request.read.entries()).next();
@@ -247,8 +248,8 @@ fn policys_claim(lane: &LaneName, request: &Request, policy: &Policy) -> Option<
     })
 }
 
-/// Whether what was refused may be granted later without anybody changing it or the policy: whether waiting makes sense.
-/// A ladder may help if one of its lanes may.
+/// Whether waiting makes sense: whether what was refused may be granted later, although neither the request nor the policy
+/// changes. For a ladder it makes sense if it does for one of its lanes.
 pub fn may_pass(refusal: &Refusal, question: Question<'_>) -> bool {
     if refusal.code != RefusalCode::NoFreeLane {
         return refusal.code.may_pass();

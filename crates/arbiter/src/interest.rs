@@ -1,9 +1,9 @@
-//! Which live leases a request can come to look at, told by a few words about each: so that a store with very many need
-//! not read the others.
+//! Which live leases a request may have to look at, told by a few words about each lease, so that the others need not be
+//! read from a store with very many.
 //!
-//! What is told of a lease never changes while it lives (see [`LiveSet::update`]), so words that were written down once
-//! stay true. They find more leases than matter, never fewer: the decision is made among what was found, and is the one
-//! that would have been made among all.
+//! The words of a lease never change while it lives (see [`LiveSet::update`]), so words that were written down once stay
+//! true. A search by them may find leases that do not matter, and misses none that do: the decision among those found is
+//! the one that would be made among all.
 //!
 //! [`LiveSet::update`]: crate::lease::LiveSet::update
 
@@ -81,7 +81,7 @@ pub struct Interest {
 struct Words(Vec<Vec<u8>>);
 
 impl Words {
-    /// So many are looked at one by one: their lengths tell most from a text.
+    /// Up to so many words are compared one by one: most differ from a text in their length.
     const FEW: usize = 8;
 
     fn insert(&mut self, word: &[u8]) {
@@ -99,8 +99,8 @@ impl Words {
 }
 
 impl Interest {
-    /// Of a request under a policy. `None` when it may look at any lease: it would live alone or wait, is beneath another
-    /// lease, or is named after what others hold.
+    /// The interest of a request under a policy. `None` when the request may look at any lease: it would live alone or wait,
+    /// is beneath another lease, or is named after what others hold.
     pub fn of(request: &Request, policy: &Policy) -> Option<Interest> {
         let first = request.tree.entries().iter().chain(request.read.entries()).next();
         let is_numbered = request.lane.is_none() && first.is_some_and(|entry| entry.pool_name().is_some());
@@ -119,28 +119,28 @@ impl Interest {
         Some(interest)
     }
 
-    /// And in this lease.
+    /// The same, and this lease too.
     #[must_use]
     pub fn in_lease(mut self, lease: LeaseId) -> Interest {
         self.leases.insert(lease);
         self
     }
 
-    /// And in whoever holds this lane.
+    /// The same, and every lease that holds this lane.
     #[must_use]
     pub fn in_lane(mut self, lane: &LaneName) -> Interest {
         self.add_lane(lane);
         self
     }
 
-    /// And in whoever claims this path.
+    /// The same, and every lease that claims this path.
     #[must_use]
     pub fn in_path(mut self, path: &ProjectPath) -> Interest {
         self.heads.push(cut(path.head()).into());
         self
     }
 
-    /// And in whoever claims this resource.
+    /// The same, and every lease that claims this resource.
     #[must_use]
     pub fn in_resource(mut self, resource: &Entry) -> Interest {
         self.add_resource(resource);
@@ -161,8 +161,8 @@ impl Interest {
 
     fn add(&mut self, claim: &Claim) {
         self.add_lane(&claim.lane);
-        // Whether one that would live alone is free is told by whether anybody lives, whatever it claims; mostly
-        // everything, with which every lease has a word in common.
+        // A claim that would live alone is free if no lease lives, whatever it claims. It mostly claims everything, and
+        // every lease would have a word in common with that.
         if claim.exclusive {
             self.anybody = true;
             return;
@@ -190,12 +190,12 @@ impl Interest {
         self.leases.contains(&lease)
     }
 
-    /// Whether it goes to whoever waits: and who waits looks at every lease.
+    /// Whether it also looks at those who wait; if there are any, every lease matters.
     pub fn is_in_the_line(&self) -> bool {
         self.line
     }
 
-    /// Whether it also matters that anybody lives at all, whoever it is.
+    /// Whether it also matters if any lease lives at all, whichever it is.
     pub fn is_in_anybody(&self) -> bool {
         self.anybody
     }

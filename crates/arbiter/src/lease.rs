@@ -122,7 +122,8 @@ impl Standing {
 }
 
 impl Lease {
-    /// One that claims nothing yet, under its first fence, last heard of when it was granted: the rest is the caller's to say.
+    /// A lease that claims nothing yet, has its first fence, and was last heard of when it was granted. The caller sets the
+    /// rest.
     ///
     /// ```
     /// use arbiter::lease::Lease;
@@ -237,7 +238,7 @@ impl fmt::Display for Lease {
 #[derive(Clone, Debug, Default)]
 pub struct LiveSet {
     by_id: BTreeMap<LeaseId, Lease>,
-    /// Of one lane either one lease without a worktree, or any number of different worktrees.
+    /// The leases of each lane: one without a worktree, or any number in different worktrees.
     by_lane: BTreeMap<LaneKey, BTreeMap<Option<WorktreeName>, LeaseId>>,
     near: Near,
 }
@@ -286,8 +287,8 @@ impl LiveSet {
         self.by_id.get(&id)
     }
 
-    /// Changes the lease with this number. Its number, its lane, its worktree and what it claims stay what they are; its
-    /// regions are out of sight meanwhile.
+    /// Changes the lease with this number. Its number, its lane, its worktree and what it claims stay what they are;
+    /// `change` finds its regions empty.
     pub fn update(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> bool {
         let Some(lease) = self.by_id.get_mut(&id) else { return false };
         let (number, lane, worktree) = (lease.lease, lease.lane.clone(), lease.worktree.clone());
@@ -298,7 +299,7 @@ impl LiveSet {
         true
     }
 
-    /// What is live by what it claims.
+    /// The live leases by what they claim.
     pub(crate) fn near(&self) -> &Near {
         &self.near
     }

@@ -57,7 +57,7 @@ pub struct Policy {
     /// What needs `--force` (feature A11).
     #[serde(default, skip_serializing_if = "Protect::is_empty")]
     pub protect: Protect,
-    /// What the same relative path in two linked worktrees is.
+    /// Whether the same relative path in two linked worktrees is one path or two.
     #[serde(default, skip_serializing_if = "is_default")]
     pub worktrees: Worktrees,
 }
@@ -121,7 +121,7 @@ pub struct Protect {
     pub paths: Region,
 }
 
-/// What the same relative path in two linked worktrees is.
+/// Whether the same relative path in two linked worktrees is one path or two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Worktrees {

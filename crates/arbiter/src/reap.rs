@@ -161,8 +161,8 @@ pub fn reap(lease: &Lease, earlier: Option<&Look>, last: &Look, policy: &Policy,
     }
 }
 
-/// What a look says of the processes that the lease has now. Gone is said only of a lease each of whose processes is
-/// reported gone, so that a look from before one was attached proves nothing.
+/// What a look says of the processes that the lease has now. They are gone only if the look reports each of them gone: a
+/// look from before one of them was attached proves nothing.
 fn alive_in(lease: &Lease, seen: &Observation) -> Liveness {
     let gone = |process: &ProcessIdentity| {
         seen.processes.iter().any(|report| report.process == *process && report.alive == Liveness::No)

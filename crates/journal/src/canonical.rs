@@ -443,8 +443,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many bytes come before the first that ends a text or does not stand for itself in one. Eight are looked at in one
-/// step; in each look the lowest byte that is marked is rightly marked, and no other is asked for.
+/// How many bytes come before the first that ends a text or does not stand for itself in one: a quote, a backslash, a
+/// control character, or a byte beyond ASCII.
+///
+/// Eight bytes are looked at in one step, as one number in which the first byte is the lowest. `below` marks each byte that
+/// is less than `least` by one subtraction from all eight. A borrow only spreads upwards, so the lowest marked byte is
+/// exact: it is one of these, and none of these comes before it. Higher marks may be false, and are not used.
 fn plain_bytes(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST_BITS: u64 = ONES << 7;

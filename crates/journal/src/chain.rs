@@ -45,11 +45,12 @@ pub struct Chain {
     file: String,
     root: Seq,
     head: Option<Head>,
-    /// The valid records, without a gap ...
+    /// Checksum and nonce of each valid record from `known_from` on, without a gap.
     valid: Vec<(Crc, u64)>,
-    /// ... from this one on: the root, mostly.
+    /// The first record in `valid`: mostly the root.
     known_from: Seq,
-    /// The void ones. No hash: each process would ask the kernel for its seed, and most meet none.
+    /// The void records. This is no hash set: each process would have to ask the kernel for a seed, and most processes meet
+    /// no void record.
     late: BTreeSet<(u64, Crc)>,
     sealed: bool,
     void: u64,
@@ -76,8 +77,8 @@ impl Chain {
         }
     }
 
-    /// A chain of which so many bytes were read by somebody else, whose last record is known with its nonce. Of the records
-    /// before it nothing is.
+    /// A chain whose first `bytes` bytes somebody else has read. Their last record, `head`, is known with its nonce; nothing
+    /// is known of the records before it.
     pub(crate) fn behind(file: impl Into<String>, root: Seq, head: Head, nonce: u64, bytes: u64) -> Chain {
         let mut chain = Chain::new(file, root);
         (chain.head, chain.known_from, chain.fed) = (Some(head), head.seq, bytes);

@@ -16,7 +16,7 @@ pub use real::{RealDisk, RealFile};
 /// A directory of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dir {
-    /// The store itself: mutex, queue, hint.
+    /// The store itself: mutex, queue, bell, tickets, hint, indexes.
     Top,
     /// `journal/`: the segments.
     Journal,

@@ -59,8 +59,8 @@ pub fn roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
     Ok(files.iter().filter_map(|file| segment::root_of(file.strip_suffix(".jsonl")?)).collect())
 }
 
-/// As [`roots`], without what a writer left who slept through the pruning of a segment and then published it
-/// again: unsealed, as published, older than all history, and never written to.
+/// As [`roots`], without strays: segments that a writer published again after it had slept through their pruning. A stray
+/// is unsealed, as it was published, and older than all history, and nobody ever wrote to it.
 fn kept_roots<D: Disk>(disk: &D) -> Result<Vec<Seq>, JournalError> {
     let mut roots = roots(disk)?;
     let mut strays = 0;
@@ -96,8 +96,8 @@ pub fn read_segment<D: Disk>(
     Ok(Some(segment))
 }
 
-/// As [`read_segment`] for who needs the outcome alone, and of each record no more than its line. `before` is what the
-/// segment before it left; it is asked only when this one is there.
+/// As [`read_segment`], for a caller that needs only the outcome, and of each record only its line. `before` returns what
+/// the segment before it left; it is called only when this segment is there.
 fn fold_segment<D: Disk>(
     disk: &D,
     root: Seq,

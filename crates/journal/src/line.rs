@@ -20,7 +20,7 @@ use crate::checksum::crc32;
 /// [`encode`] keeps nested objects from beginning with it.
 pub const TOKEN: &[u8] = b"{\"seq\":";
 
-/// Bytes that one record may have. A checkpoint of 100 000 leases has about 60 MB.
+/// Bytes that one record may have. A checkpoint of 100 000 leases has about 42 MB.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes that a record has at least.

@@ -3,7 +3,7 @@
 //! A write may be cut anywhere and leave text, NULs, or text then NULs; the next writer closes such a tail
 //! off with `~` and a newline; a late writer may glue its record straight behind a fragment. So a line is
 //! split where a record can begin, and every piece is a whole record or an unfinished write. Anything else
-//! is damage. These are the rules of `chain_model.py`, argued case by case in `docs/format.md`.
+//! is damage. These rules are argued case by case in `docs/format.md`, and tried in `tests/chain_model.rs`.
 
 use std::sync::LazyLock;
 
@@ -79,7 +79,7 @@ pub fn split(line: &[u8]) -> Result<Line<'_>, Trailing> {
     Ok(found)
 }
 
-/// The record that is all there is on a line, as on nearly every one.
+/// The record that fills a line by itself, as on nearly every line.
 pub(crate) fn one(line: &[u8]) -> Option<Frame<'_>> {
     let frame = decode(line)?;
     find_token(&line[1..]).is_none().then_some(frame)
@@ -143,7 +143,7 @@ pub(crate) fn leading_record(text: &[u8]) -> Option<(&[u8], Frame<'_>)> {
     None
 }
 
-/// Where a record can begin. Made ready once: it is asked of every line.
+/// Where a record can begin. The searcher is made once, since every line is searched.
 fn find_token(text: &[u8]) -> Option<usize> {
     static TOKENS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TOKEN));
     TOKENS.find(text)

@@ -57,14 +57,14 @@ pub struct Segment {
     sealed_as: Option<Counters>,
 }
 
-/// What a segment leaves to the one that continues it: how that one begins, and what it amounts to there.
+/// What a segment leaves to the one that continues it: the line of its seal, and the state that this line says.
 #[derive(Debug)]
 pub(crate) struct Legacy {
     seal: Vec<u8>,
     state: State,
 }
 
-/// The beginning of a segment that was read by somebody else, as far as it need be known to read on.
+/// What must be known of the beginning of a segment, which somebody else has read, in order to read on behind it.
 #[derive(Debug)]
 pub(crate) struct Covered {
     pub(crate) root: Seq,
@@ -132,8 +132,8 @@ impl Segment {
         Ok(reader.segment(chain))
     }
 
-    /// As [`Segment::read`], and shows the line of each valid record. With what the segment before it left, its root
-    /// need not be read where it is the same line.
+    /// As [`Segment::read`], and shows the line of each valid record. The root is not parsed if it is the line with which
+    /// the segment before it was sealed: `before` has that line and its state.
     pub(crate) fn fold<'a>(
         root: Seq,
         bytes: &'a [u8],
@@ -171,8 +171,8 @@ impl Segment {
         fold.finish(chain)
     }
 
-    /// What it leaves to the segment that continues it, if that can be told without reading the root there. Its own state
-    /// is gone then.
+    /// What it leaves to the segment that continues it; `None` if only the root of that one can tell. The state of this
+    /// segment is moved out.
     pub(crate) fn hand_over(&mut self) -> Option<Legacy> {
         let (seal, counters) = (self.seal.clone()?, self.sealed_as.clone()?);
         let mut state = std::mem::take(&mut self.state);
@@ -427,7 +427,7 @@ impl Reader {
     }
 }
 
-/// Folds the records, each of them read as far as it takes to know what it says.
+/// Folds the records, and parses no more of each than the fold needs.
 struct Fold<'a> {
     reader: Reader,
     unread: Unread<'a>,

@@ -5,8 +5,8 @@
 //! that was killed; only the head of the queue ever touches it, so replacing exactly the value that was judged
 //! stale is a comparison and a rename.
 //!
-//! Whoever finds nobody inside tries once without ([`is_taken`], `docs/adr/0020-direct.md`): queueing up is for those
-//! who come at the same time.
+//! A caller that finds nobody inside tries once without the mutex ([`is_taken`], `docs/adr/0020-direct.md`): queueing up
+//! is for those who come at the same time.
 //!
 //! A stopped process may keep the queue. Whoever has waited for the TTL without seeing the holder change goes
 //! on without the mutex: the chain of the journal voids what a sleeper writes later.
@@ -232,8 +232,8 @@ impl Entry {
 
     /// Whether whoever made it is provably gone: it may be taken over at once.
     ///
-    /// Entries are published whole, so one that cannot be read is not what anybody wrote who lives: a power cut
-    /// took its bytes, which are not synced, and its writer with them.
+    /// Entries are published whole, so nobody who lives has written one that cannot be read: a power cut took its
+    /// bytes, which are not synced, and its writer with them.
     fn is_stale<M: Machine>(&self, machine: &M) -> bool {
         match self.holder() {
             None => true,

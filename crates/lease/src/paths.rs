@@ -4,7 +4,7 @@
 //! paths lose the root, and symbolic links are resolved in the longest literal prefix that exists. `..` is gone by
 //! then: it is resolved lexically first.
 //!
-//! What two spellings still cannot be told to be one file: hard links and bind mounts.
+//! Two spellings of one file are still taken for two files where hard links or bind mounts make them one.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

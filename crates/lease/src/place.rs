@@ -240,7 +240,7 @@ pub fn init_target(cwd: &Path) -> Result<Place, PlaceError> {
 }
 
 /// Says which worktree of its repository the directory `root` lies in: `main`, or the name that git has given to the
-/// linked one. None without a repository, and where it cannot be told; whoever asks has to fear every worktree then.
+/// linked one. `None` without a repository, and where it cannot be told: the caller then has to reckon with every worktree.
 ///
 /// By the real path of `root`: a link into another worktree leads to files of that one.
 ///
@@ -258,7 +258,7 @@ pub fn worktree_of(root: &Path) -> Option<WorktreeName> {
     }
     let name = git_dir.strip_prefix(common_dir.join(WORKTREES)).ok()?.to_str()?;
     match name {
-        // No such name has a `/` in it, so nothing else is called so.
+        // No name that git gives has a `/` in it, so no other worktree is called so.
         MAIN_WORKTREE => WorktreeName::new(format!("{WORKTREES}/{name}")).ok(),
         _ if name.contains('/') => None,
         _ => WorktreeName::new(name).ok(),
@@ -404,8 +404,8 @@ fn is_git_dir(dir: &Path) -> Result<bool, PlaceError> {
     Ok(kind(&dir.join("HEAD"))?.is_some() && is_dir(&dir.join("objects"))? && is_dir(&dir.join("refs"))?)
 }
 
-/// The default policy file of `root`. Only a clear "not there" is no policy: what we cannot look at is left to
-/// whoever opens it, as an ignored policy would allow what it forbids.
+/// The default policy file of `root`. Only a clear "not there" means that there is no policy. A file that we cannot look
+/// at counts as there, and whoever opens it will fail: an ignored policy would allow what it forbids.
 fn default_policy(root: &Path) -> Option<PathBuf> {
     let path = root.join(POLICY_FILE);
     match look(&path) {

@@ -36,7 +36,7 @@ pub struct RealDisk {
     any_file_system: bool,
     /// As `statfs` has it, once it was asked.
     file_system: OnceCell<FileSystem>,
-    /// This process's, to whom all of the store has to belong.
+    /// The user of this process, to whom all of the store has to belong.
     user: u32,
 }
 
@@ -112,7 +112,7 @@ impl RealDisk {
         self
     }
 
-    /// Lets writes be, whatever the file system.
+    /// Allows writes on a file system of any kind.
     #[must_use]
     pub fn allow_any_file_system(mut self) -> RealDisk {
         self.any_file_system = true;
@@ -573,7 +573,7 @@ impl Disk for RealDisk {
         // Whoever made this directory, or the store, may have died before its name was durable.
         fs::fsync(self.enter(Dir::Top)?).map_err(|errno| wrong(&self.path, errno))?;
         match sync_path(parent_of(&self.path)) {
-            // Who cannot look into it, or write to it, did not make the store in it.
+            // A process that cannot look into it, or write to it, did not make the store in it.
             Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
             Err(errno) => Err(wrong(parent_of(&self.path), errno)),
         }
@@ -610,7 +610,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// Opens; a signal in between is no answer.
+/// Opens a file, and tries again when a signal came in between.
 fn open(
     dir: BorrowedFd<'_>,
     file: impl rustix::path::Arg + Copy,
@@ -633,7 +633,8 @@ fn make_dir(parent: BorrowedFd<'_>, name: &Path, shown: &Path) -> Result<(), Dis
     }
 }
 
-/// Names by the table of mounts what is not good: the kernel has one number for many kinds.
+/// What kind of file system this is. If it is not known to be good, the table of mounts has its name: the kernel has one
+/// number for many kinds.
 fn file_system_of(stat: &fs::StatFs, device: impl FnOnce() -> Option<u64>) -> FileSystem {
     let found = FileSystem::of_magic(stat.f_type.cast_unsigned());
     if found.fitness == Fitness::Good {

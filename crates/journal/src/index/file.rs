@@ -14,8 +14,8 @@ use crate::record::{Checkpoint, KeptLease};
 const MAGIC: &[u8; 16] = b"lease-lane idx 2";
 /// Magic, length of the front, checksum of the front.
 pub(super) const BEGIN_BYTES: usize = MAGIC.len() + 4 + 4;
-/// Bytes that a front may have. One with a policy and some answers has a few thousand; one with the answers of very many
-/// live leases, which are kept as long as these live, as many as they have in the segment.
+/// Bytes that a front may have. One with a policy and some answers has a few thousand. The answers of live leases are kept
+/// as long as these live, so where there are very many of them, the front has as many bytes as they have in the segment.
 const FRONT_BYTES_MAX: u32 = 512 << 20;
 /// A block of the table is closed with the entry that gives it so many bytes.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -24,30 +24,30 @@ const BLOCK_BYTES: usize = 64 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Front {
     pub(super) header: Header,
-    /// All that the records covered amount to beside their leases.
+    /// What the records that are covered amount to, but for the leases.
     pub(super) rest: Checkpoint,
 }
 
 /// What is told of the index itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// The last of the bytes that are covered: they must be found in the segment, or the index is of another. A record's
-    /// nonce is among them, which no other write has.
+    /// The last bytes that are covered, from the nonce of the last record on. A segment that does not have them there is
+    /// another one, since no other write has that nonce.
     pub(super) stamp: Vec<u8>,
-    /// Bytes of the root, without its newline, ...
+    /// Bytes of the root, without its newline.
     pub(super) root_bytes: u64,
-    /// ... its format, ...
+    /// The format of the root.
     pub(super) format: String,
-    /// ... and whether it was made by a repair.
+    /// Set when the root was made by a repair: the last record before the damage.
     pub(super) repaired_after: Option<u64>,
-    /// How many bytes of the segment are covered, ...
+    /// How many bytes of the segment are covered.
     pub(super) covers: u64,
-    /// ... the last record among them, ...
+    /// The last record that is covered.
     pub(super) seq: Seq,
     pub(super) ts: Timestamp,
     pub(super) crc: u32,
     pub(super) nonce: u64,
-    /// ... and the checksum of each [`super::PIECE_BYTES`] of them.
+    /// The checksum of each piece of [`super::PIECE_BYTES`] that is covered.
     pub(super) pieces: Vec<u32>,
     /// How many leases the table tells of.
     pub(super) leases: u64,

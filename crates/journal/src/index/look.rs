@@ -19,9 +19,9 @@ use crate::state::State;
 
 /// Bytes that are read at first: mostly the whole front.
 const FIRST_BYTES: usize = 32 << 10;
-/// A reader whom more leases concern reads the whole segment.
+/// How many leases a reader reads by the index. If more concern it, it reads the whole segment.
 const FOUND_MAX: usize = 4096;
-/// How many leases stand for whoever lives at all.
+/// How many leases are read for one who asks whether any lease lives at all.
 const ANYBODY: u64 = 16;
 
 /// What became of an attempt to read a segment by its index.
@@ -74,13 +74,13 @@ pub(crate) fn is_there<D: Disk>(disk: &D, file: &D::File, root: Seq) -> bool {
 /// What a segment amounts to for the one who is interested.
 pub(super) enum Seen {
     Enough(Box<Segment>),
-    /// Whoever asks so has to look at every lease.
+    /// The question cannot be answered without a look at every lease.
     TooLittle,
     /// There is something that only reading all can judge: rot, or a late writer who extends what is covered.
     Odd,
 }
 
-/// What a table said to somebody.
+/// What was found in a table.
 pub(super) struct Found {
     places: Vec<Place>,
     /// Those of the answered requests whose leases are in the table.
@@ -122,8 +122,8 @@ pub(super) struct Opened<'d, D: Disk> {
 }
 
 impl<'d, D: Disk> Opened<'d, D> {
-    /// The index of this segment, with all that is covered amounts to beside its leases. `None` when there is none, or it is
-    /// of another.
+    /// The index of this segment, and what the records that it covers amount to, but for the leases. `None` when there is no
+    /// index, or it is of another segment.
     pub(super) fn of(disk: &'d D, file: &'d D::File, root: Seq) -> Option<(Opened<'d, D>, Checkpoint)> {
         let name = name(root);
         let index = Part { disk, file: disk.open(&name, Access::Read).ok()??, name };
@@ -139,7 +139,7 @@ impl<'d, D: Disk> Opened<'d, D> {
         &self.end[self.header.stamp.len()..]
     }
 
-    /// The part of the segment that is covered, as far as it need be known to go on.
+    /// What must be known of the part of the segment that is covered in order to read the records behind it.
     pub(super) fn covered(&self) -> Covered {
         let Header { seq, ts, crc, nonce, covers, root_bytes, ref format, repaired_after, .. } = self.header;
         Covered {
@@ -204,7 +204,7 @@ impl<'d, D: Disk> Opened<'d, D> {
         self.index.rest(self.own())
     }
 
-    /// What `own`, all leases that stand in the index, has at a place.
+    /// The lease at a place in `own`, the text of all leases that stand in the index.
     pub(super) fn text_in<'o>(own: &'o [u8], place: &Place) -> Option<&'o [u8]> {
         let at = usize::try_from(place.at).ok()?;
         let text = own.get(at..)?.get(..usize::try_from(place.bytes).ok()?)?;
@@ -250,9 +250,9 @@ impl<'d, D: Disk> Opened<'d, D> {
         Some(segment)
     }
 
-    /// One piece or another is checked by whoever comes, as the checksum of the last record has it: so what has rotted
-    /// where nobody looks is found before long. The number of that record would leave pieces out for ever, where every
-    /// call writes two.
+    /// Each reader checks one piece, which the checksum of the last record chooses, so that rot where nobody looks is found
+    /// before long. If the number of that record chose it, some pieces would never be checked where every call writes two
+    /// records.
     fn is_sound_somewhere(&self, chance: Crc) -> Option<()> {
         let Header { pieces, covers, .. } = &self.header;
         let piece = usize::try_from(chance.0).ok()? % pieces.len().max(1);
@@ -261,13 +261,13 @@ impl<'d, D: Disk> Opened<'d, D> {
         self.segment.sound(from, len, *pieces.get(piece)?).map(drop)
     }
 
-    /// As much of the segment as is read beside what is behind.
+    /// Bytes of the segment, from anywhere in it.
     pub(super) fn segment_part(&self, from: u64, len: usize) -> Option<Vec<u8>> {
         self.segment.bytes(from, len)
     }
 }
 
-/// What an index begins with, and where its table does.
+/// The front of an index, and the byte at which its table begins.
 fn front<D: Disk>(index: &Part<'_, D, D::File>) -> Option<(Front, u64)> {
     let first = index.disk.read_part(&index.file, &index.name, 0, FIRST_BYTES).ok()?;
     let (len, crc) = begin(&first)?;

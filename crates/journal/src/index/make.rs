@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::record::{self, KeptLease, Op};
 use crate::segment;
 
-/// Bytes that a stamp may have: the last record may be followed by what late and dead writers left.
+/// Bytes that a stamp may have. Behind the last record there may be what late and dead writers left.
 const STAMP_BYTES_MAX: usize = 16 << 10;
 
 /// The texts of the leases in a root.
@@ -80,8 +80,8 @@ pub(crate) fn build<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<
     table.index(header, segment.state.rest())
 }
 
-/// The index of the segment that covers it to its end, made of the one that is there and of what came after; `None` when
-/// that takes reading the whole segment.
+/// An index that covers the segment to its end, made of the present index and the records behind what that one covers;
+/// `None` when only a reading of the whole segment can make it.
 pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Vec<u8>> {
     let (old, rest) = Opened::of(disk, file, root)?;
     let (touched, interest) = touched(old.covered().chain(), old.behind())?;
@@ -127,7 +127,7 @@ pub(crate) fn advance<D: Disk>(disk: &D, file: &D::File, root: Seq) -> Option<Ve
     table.index(header, segment.state.rest())
 }
 
-/// What tells bytes of a segment from any others: their end, from the nonce of their last record on.
+/// The stamp of these bytes of a segment, which no other bytes have: their end, from the nonce of their last record on.
 fn stamp_of(bytes: &[u8], nonce: u64) -> Option<Vec<u8>> {
     let from = bytes.len().saturating_sub(STAMP_BYTES_MAX);
     let nonce = format!(",\"nonce\":\"{nonce:016x}\"");
@@ -135,7 +135,7 @@ fn stamp_of(bytes: &[u8], nonce: u64) -> Option<Vec<u8>> {
     Some(bytes[from + at..].to_vec())
 }
 
-/// The leases that records name, and the interest in whatever they may change.
+/// The leases that these records name, and the interest in every lease that they may change.
 fn touched(mut chain: Chain, bytes: &[u8]) -> Option<(BTreeSet<LeaseId>, Interest)> {
     let mut leases = BTreeSet::new();
     let mut interest = Interest::default();
