@@ -345,19 +345,21 @@ impl State {
     fn answer(&mut self, request: &Request, at: Seq, verdict: impl FnOnce() -> Verdict) {
         let Some(request_id) = request.request_id.clone() else { return };
         self.answered.push_back(Answer { request_id, at, asked: fingerprint(request), verdict: verdict() });
-        // Those of live leases stay beyond the limit, and among many of them the latest of the others too.
-        if self.answered.len() > ANSWERS_MAX {
-            let left_out = self.left_out.as_ref();
+        // Those of live leases stay beyond the limit, and so does the latest of the others.
+        if let Some(over @ 1..) = self.answered.len().checked_sub(ANSWERS_MAX) {
+            let State { live, left_out, answered, .. } = self;
             let lives = |answer: &Answer| {
                 let lease = LeaseId::from(answer.at);
-                self.live.get(lease).is_some()
-                    || left_out.is_some_and(|others| others.answered.contains(&lease))
+                live.get(lease).is_some()
+                    || left_out.as_ref().is_some_and(|others| others.answered.contains(&lease))
             };
-            let mut others =
-                self.answered.iter().enumerate().filter(|(_, answer)| !lives(answer)).map(|(n, _)| n);
-            if let (Some(oldest), Some(_)) = (others.next(), others.next()) {
-                self.answered.remove(oldest);
-            }
+            let others = answered.iter().filter(|answer| !lives(answer)).count();
+            let mut too_many = over.min(others.saturating_sub(1));
+            answered.retain(|answer| {
+                let goes = too_many > 0 && !lives(answer);
+                too_many -= usize::from(goes);
+                !goes
+            });
         }
     }
 }

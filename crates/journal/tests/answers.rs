@@ -58,3 +58,21 @@ fn many_live_leases_do_not_push_the_latest_answer_out() {
     take(&mut state, last + 1, &refused);
     assert_eq!(state.answer_to(&id("no")).map(|answer| answer.at), Some(seq(last + 1)));
 }
+
+#[test]
+fn the_answers_of_leases_that_have_ended_go_again() {
+    let mut state = State::default();
+    let last = 3 * ANSWERS_MAX as u64;
+    for n in 2..=last {
+        take(&mut state, n, &named(n, &format!("r-{n}")));
+    }
+    for lease in state.live.iter().skip(1).cloned().collect::<Vec<_>>() {
+        let op = release_of(&lease);
+        state.apply(&Record { seq: seq(last + 1), ts: time(last), nonce: 1, op }).unwrap();
+    }
+    take(&mut state, last + 2, &named(last + 2, "after"));
+    assert_eq!(state.checkpoint(false).answered.len(), ANSWERS_MAX);
+    let (oldest, newest) = (id("r-3"), id(&format!("r-{last}")));
+    assert!(state.answer_to(&id("r-2")).is_some(), "its lease lives");
+    assert!(state.answer_to(&oldest).is_none() && state.answer_to(&newest).is_some());
+}
