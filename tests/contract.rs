@@ -1187,3 +1187,68 @@ fn bound_leases_say_whether_their_process_lives() {
     assert_eq!(live["leases"][1]["lease"], by_parent["lease"]);
     assert_eq!(live["leases"][1]["processes"][0]["pid"], std::process::id());
 }
+
+/// The name of a link as another system writes it, which is not the one that the arbiter compares (feature E3).
+#[test]
+fn a_file_behind_a_link_with_a_decomposed_name_has_one_holder() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path().join("src")).expect("a directory");
+    let name = "e\u{301}";
+    std::os::unix::fs::symlink("src", lab.path().join(name)).expect("a link");
+    lab.json_as("ann", &["acquire", "a", "--tree", "src"]).expect(0, "acquire");
+    for spelled in [name, "\u{e9}"] {
+        let path = format!("{spelled}/x");
+        lab.json_as("bob", &["acquire", "b", "--tree", &path]).expect(1, "refuse");
+        lab.json_as("ann", &["check", &path]).expect(0, "ok");
+    }
+}
+
+/// `$(… | …)` and `( … )` are the script that they stand in, to those who wrote it.
+#[test]
+fn a_subshell_is_its_script() {
+    let lab = Lab::new();
+    for (shell, lane) in [("bash", "a"), ("sh", "b")] {
+        let script = format!(
+            "n=$(\"$1\" acquire {lane} --tree {lane} --bind parent --json | cat)
+            \"$1\" live | cat
+            (\"$1\" release {lane}; true)"
+        );
+        let script = lab.write(&format!("{lane}.sh"), &script);
+        let mut command = Command::new(shell);
+        command.arg(script).arg(BIN).current_dir(lab.path()).env_clear().env("PATH", kit::path_variable());
+        let said = finish(command);
+        assert!(said.out.contains("processes alive: yes"), "{shell}: {said}");
+        assert!(said.out.contains("released: lease"), "{shell}: {said}");
+    }
+}
+
+/// `watch` and `unlock` name a lock in full, and so may `--lock`: it is the same one.
+#[test]
+fn a_lock_named_in_full_is_that_lock() {
+    let lab = Lab::new();
+    lab.json_as("ann", &["acquire", "--lock", "lock://daemon"]).expect(0, "acquire");
+    lab.json_as("bob", &["acquire", "--lock", "daemon"]).expect(1, "refuse");
+    let pool = lab.text(&["acquire", "--lock", "pool://gpu"]);
+    assert_eq!(pool.code, Some(2), "{pool}");
+    assert!(pool.err.contains("--tree pool://NAME"), "{pool}");
+}
+
+#[test]
+fn an_owner_of_nothing_is_a_mistake() {
+    let lab = Lab::new();
+    let mut command = lab.command(["acquire", "a", "--tree", "a", "--json"]);
+    command.env("LEASE_LANE_OWNER", "");
+    finish(command).expect(2, "error");
+    assert!(!lab.store().exists(), "nothing was written");
+}
+
+#[test]
+fn to_wait_for_no_time_is_to_try_once() {
+    let lab = Lab::new();
+    lab.grant("ann", "a", "src");
+    for wait in ["--wait=0", "--wait=0s"] {
+        let refused = lab.json_as("bob", &["acquire", "b", "--tree", "src", wait]);
+        assert_eq!(refused.code, Some(124), "{refused}");
+    }
+    lab.json_as("bob", &["acquire", "c", "--tree", "docs", "--wait", "0"]).expect(0, "acquire");
+}

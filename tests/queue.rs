@@ -139,6 +139,11 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
             "{}",
             answer.err
         );
+        assert!(
+            !answer.err.contains(", pid"),
+            "the lease has no process, only those who wait: {}",
+            answer.err
+        );
         assert!(answer.err.contains("\nWaited "), "{}", answer.err);
         held = (owner, lease(&answer.expect(0, "acquire")));
         let others = waiters(&lab);

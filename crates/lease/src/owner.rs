@@ -5,7 +5,7 @@
 //! passed over, from the parent upwards, until a process of another kind turns up:
 //!
 //! - a shell that was started for a command (`-c`, `-lc`, `--command`); an interactive one, or one that runs a
-//!   script, is an owner;
+//!   script, is an owner, and its subshells are parts of it;
 //! - `env`, `timeout`, `sudo`, `xargs`, `time`, `strace` and the like (`WRAPPERS`), by the name of the program.
 //!
 //! Init (`systemd`, `tini` and the like) ends the search as well: what it adopted has nothing to do with each
@@ -17,17 +17,11 @@
 
 use std::io;
 
-use crate::process::procfs::read_small;
+use crate::process::subshell::{ProcFs, Processes, SHELLS, shell_of};
 use crate::process::{Here, Stat, self_stat};
 
 /// Variables in which a harness names its session, in order.
 const SESSION_VARIABLES: [&str; 2] = ["CLAUDE_CODE_SESSION_ID", "CODEX_THREAD_ID"];
-
-/// Shells: passed over when they run a command given as an argument.
-const SHELLS: [&str; 14] = [
-    "sh", "bash", "dash", "ash", "zsh", "ksh", "ksh93", "mksh", "rbash", "fish", "tcsh", "csh", "yash",
-    "busybox",
-];
 
 /// Programs that run one command and live no longer than that.
 const WRAPPERS: [&str; 35] = [
@@ -113,7 +107,7 @@ impl OwnerError {
 /// module says which), such as `4121:303824@vm`; `START` in clock ticks since boot, `HOST` as `uname -n`.
 ///
 /// `env` looks a variable up; one that is empty or blank counts as missing. No system call when one is set, else
-/// three for each ancestor, six for a shell, and three for ourselves unless [`current`](crate::process::current)
+/// four for each ancestor, ten for a shell, and three for ourselves unless [`current`](crate::process::current)
 /// has already looked.
 ///
 /// ```
@@ -139,37 +133,13 @@ pub fn default_owner(env: &dyn Fn(&str) -> Option<String>) -> Result<String, Own
     Ok(format!("{pid}:{start}@{}", Here::this().nodename()))
 }
 
-/// What the search asks about processes.
-trait Processes {
-    /// The process `pid`; `None` when it cannot be read.
-    fn stat(&self, pid: u32) -> Option<Stat>;
-
-    /// Its arguments, its own name first; as many as fit a page. `None` when they cannot be read.
-    fn arguments(&self, pid: u32) -> Option<Vec<String>>;
-}
-
-/// The processes that `/proc` shows.
-struct ProcFs;
-
-impl Processes for ProcFs {
-    fn stat(&self, pid: u32) -> Option<Stat> {
-        Stat::read(pid).ok()
-    }
-
-    fn arguments(&self, pid: u32) -> Option<Vec<String>> {
-        let mut buffer = [0_u8; 4_096];
-        let bytes = read_small(&format!("/proc/{pid}/cmdline"), &mut buffer).ok()?;
-        let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-        Some(bytes.split(|&byte| byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect())
-    }
-}
-
 /// Looks from `parent` upwards for the first process that is no wrapper; the module says the rest.
 fn nearest_long_lived(parent: u32, processes: &impl Processes) -> Option<Stat> {
     let mut nearest = None;
     let mut pid = parent;
     for _ in 0..ANCESTORS_MAX {
         let Some(stat) = (pid != 0).then(|| processes.stat(pid)).flatten() else { break };
+        let stat = shell_of(stat, processes);
         match kind(&stat, processes) {
             Kind::LongLived => return Some(stat),
             Kind::Init => return nearest.or(Some(stat)),
@@ -258,6 +228,8 @@ mod tests {
                 group: pid,
                 n_threads: 1,
                 start,
+                // Each has executed a program of its own, but for copies of 900.
+                stack: u64::from(if pid > 900 { 900 } else { pid }),
             })
         }
 
@@ -265,6 +237,12 @@ mod tests {
             let &(_, _, comm, arguments) = self.0.get(&pid)?;
             let readable = arguments != ["unreadable"];
             readable.then(|| [comm].iter().chain(arguments).map(|&word| word.to_owned()).collect())
+        }
+
+        fn program(&self, pid: u32) -> Option<String> {
+            let &(_, _, comm, _) = self.0.get(&pid)?;
+            // A script that is run by its name is called like it.
+            Some(comm.strip_suffix(".sh").map_or(comm, |_| "bash").to_owned())
         }
     }
 
@@ -310,6 +288,21 @@ mod tests {
         check(&[(60, 50, "bash", &["-l"]), AGENT, INIT], Some(60));
         check(&[(60, 50, "sh", &["build.sh", "-c", "x"]), AGENT, INIT], Some(60));
         check(&[(60, 50, "build.sh", &["-c", "x"]), AGENT, INIT], Some(60));
+    }
+
+    #[test]
+    fn a_subshell_is_a_part_of_its_shell() {
+        let script = (900, 50, "build.sh", &["all"][..]);
+        check(&[(910, 900, "build.sh", &["all"]), script, AGENT, INIT], Some(900));
+        check(
+            &[(920, 910, "build.sh", &["all"]), (910, 900, "build.sh", &["all"]), script, AGENT],
+            Some(900),
+        );
+        check(&[(910, 900, "bash", &[]), (900, 50, "bash", &[]), AGENT, INIT], Some(900));
+        // A shell within it that was started for a script of its own, and a worker that some program made of itself.
+        check(&[(60, 900, "build.sh", &["all"]), script, AGENT, INIT], Some(60));
+        check(&[(910, 900, "python3", &["x"]), (900, 50, "python3", &["x"]), AGENT], Some(910));
+        check(&[(910, 900, "build.sh", &["one"]), script, AGENT, INIT], Some(910));
     }
 
     #[test]

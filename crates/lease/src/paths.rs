@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::{Errno, retry_on_intr};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// How many links one path may lead through; the kernel's own limit.
 const LINKS_MAX: u32 = 40;
@@ -205,7 +206,8 @@ pub struct Resolved {
 /// of the root and back in.
 ///
 /// One system call when `literal` does not exist whole and holds no link, two when it exists. Otherwise one for
-/// each component met, after those of the root itself.
+/// each component met, after those of the root itself. A name beyond ASCII that is not there is looked for in its
+/// directory, where it may be spelled in another normal form.
 ///
 /// ```
 /// use lease::paths::{RootDir, resolve_components};
@@ -314,7 +316,9 @@ pub fn relative_to_root(root: &RootDir, text: &str) -> Result<String, PathError>
 fn has_no_link(root: &RootDir, path: &str) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match openat2(&root.dir, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => true,
+        Ok(_) => true,
+        // A name that is not there as it is spelled here may be there in another normal form.
+        Err(Errno::NOENT | Errno::NOTDIR) => path.is_ascii(),
         Err(_) => false,
     }
 }
@@ -421,16 +425,27 @@ impl Walk {
         Self { real, todo, missing: None, any_link: false, n_links: 0, last_link: None, start }
     }
 
-    /// Goes one component further; `false` at the end. At most one system call.
+    /// Goes one component further; `false` at the end. At most one system call, but for a name beyond ASCII that is not
+    /// there as it is spelled: then its directory is read.
     fn step(&mut self, is_ours: impl Fn(&Path) -> bool) -> Result<bool, PathError> {
-        let Some(Step { name, .. }) = self.todo.pop_front() else { return Ok(false) };
+        let Some(Step { name, typed }) = self.todo.pop_front() else { return Ok(false) };
         if name == ".." {
             self.real.pop();
             self.missing.take_if(|missing| !self.real.starts_with(missing));
             return Ok(true);
         }
-        let next = self.real.join(&name);
-        let target = if self.missing.is_none() { self.link_target(&next)? } else { None };
+        let mut next = self.real.join(&name);
+        let exists_so_far = self.missing.is_none();
+        let mut target = if exists_so_far { self.link_target(&next)? } else { None };
+        if exists_so_far
+            && typed
+            && self.missing.is_some()
+            && let Some(spelled) = self.spelled_on_disk(&name)?
+        {
+            self.missing = None;
+            next = self.real.join(spelled);
+            target = self.link_target(&next)?;
+        }
         let Some(target) = target else {
             self.real = next;
             return Ok(true);
@@ -451,6 +466,25 @@ impl Walk {
             }
         }
         Ok(true)
+    }
+
+    /// How a name that is not there as it was typed is spelled in the directory where we are: some systems decompose what
+    /// they write, and to the arbiter each name is its composed form (feature A2).
+    fn spelled_on_disk(&self, name: &OsStr) -> Result<Option<OsString>, PathError> {
+        let Some(typed) = name.to_str().filter(|name| !name.is_ascii()) else { return Ok(None) };
+        let failed = |source| PathError::Io { path: self.real.clone(), source };
+        let entries = match std::fs::read_dir(&self.real) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let found = entry.map_err(failed)?.file_name();
+            if found.to_str().is_some_and(|found| found.nfc().eq(typed.nfc())) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The target of the link at `path`; `None` when it is no link or not there, which ends what exists.

@@ -13,6 +13,7 @@ mod here;
 mod judge;
 pub(crate) mod procfs;
 mod stat;
+pub(crate) mod subshell;
 
 use std::io;
 use std::sync::OnceLock;
@@ -29,6 +30,7 @@ pub use stat::Stat;
 
 use here::ProcView;
 use procfs::read_small;
+use subshell::{ProcFs, shell_of};
 
 /// The largest process id: a `pid_t` is a signed 32-bit number.
 pub const PID_MAX: u32 = i32::MAX.cast_unsigned();
@@ -151,9 +153,10 @@ pub fn of(pid: u32) -> Result<ProcessIdentity, ProcessError> {
     if process == pid { Ok(found) } else { Err(ProcessError::Thread { pid, process }) }
 }
 
-/// Identifies the parent of this process, for `--bind parent`: the shell or program that ran us.
+/// Identifies the parent of this process, for `--bind parent`: the shell or program that ran us. A subshell counts as
+/// the shell that it is a part of; to bind to one, name its number.
 ///
-/// Five system calls beyond [`Here`], plus three once for the check of `/proc`. A parent that is already dead has
+/// Six system calls beyond [`Here`], twelve for a shell, plus three once for the check of `/proc`. A parent that is already dead has
 /// been replaced by its reaper (often pid 1): that one is then the answer, as nothing tells them apart.
 ///
 /// # Errors
@@ -162,7 +165,12 @@ pub fn of(pid: u32) -> Result<ProcessIdentity, ProcessError> {
 /// [`of`].
 pub fn parent() -> Result<ProcessIdentity, ProcessError> {
     let before = rustix::process::getppid().ok_or(ProcessError::NoParent)?;
-    let found = running(before.as_raw_nonzero().get().cast_unsigned());
+    let pid = before.as_raw_nonzero().get().cast_unsigned();
+    let found =
+        running(pid).and_then(|found| match Stat::read(pid).map(|stat| shell_of(stat, &ProcFs).pid) {
+            Ok(shell) if shell != pid => running(shell),
+            _ => Ok(found),
+        });
     if rustix::process::getppid() == Some(before) { found } else { Err(ProcessError::NoParent) }
 }
 

@@ -84,6 +84,25 @@ fn two_spellings_of_one_file_are_one_path() {
     assert_eq!(ground.resolve("here").unwrap(), Resolved { consumed: 1, replacement: Vec::new() });
 }
 
+/// To the arbiter a name is its composed form, whatever a keyboard or another system made of it on the disk.
+#[test]
+fn a_link_is_resolved_however_its_name_is_composed() {
+    let ground = Ground::new();
+    let (composed, decomposed) = ("\u{e9}", "e\u{301}");
+    ground.link(decomposed, "src");
+    for name in [composed, decomposed] {
+        assert_eq!(ground.spelled(name), "src", "{name:?}");
+        assert_eq!(ground.spelled(&format!("{name}/new/file.rs")), "src/new/file.rs", "{name:?}");
+    }
+    assert_eq!(ground.resolve("\u{e8}/x").unwrap(), Resolved::default(), "another letter is not there");
+
+    let dir = format!("src/o{}", "\u{301}");
+    std::fs::create_dir(ground.root.path().join(&dir)).unwrap();
+    ground.link(&format!("{dir}/up"), "../api");
+    assert_eq!(ground.spelled("src/\u{f3}/up/x"), "src/api/x");
+    assert_eq!(ground.resolve("src/\u{f3}/new").unwrap(), Resolved::default(), "no link is on the way");
+}
+
 #[test]
 fn a_link_to_what_does_not_exist_yet() {
     let ground = Ground::new();

@@ -114,8 +114,11 @@ fn without_links(mut policy: Policy, root: &RootDir) -> Result<Policy, Failure> 
 /// duration then is the lane. Anywhere else it is a duration with a mistake in it, and no lane by that name.
 fn wait_of(args: &mut args::Acquire) -> Result<Option<Duration>, Failure> {
     let Some(text) = args.wait.take() else { return Ok(None) };
-    if text == "forever" {
-        return Ok(Some(Duration::from_millis(Span::MAX.as_ms())));
+    match text.as_str() {
+        "forever" => return Ok(Some(Duration::from_millis(Span::MAX.as_ms()))),
+        // To try once, in any unit (feature D1).
+        "0" => return Ok(Some(Duration::ZERO)),
+        _ => {}
     }
     let is_named = args.lane.is_some() || args.whole;
     let is_named = is_named || [&args.tree, &args.read, &args.lock].iter().any(|entries| !entries.is_empty());
@@ -141,7 +144,7 @@ fn request_of(
     let lane = args.lane.as_deref().map(lane_name).transpose()?;
     let mut tree: Vec<String> = args.tree.clone();
     for name in &args.lock {
-        tree.push(format!("lock://{name}"));
+        tree.push(lock_entry(name)?);
     }
     if args.whole {
         tree.push(Entry::everything().as_str().to_owned());
@@ -173,6 +176,15 @@ fn request_of(
         };
         Failure::usage(error.to_string(), Some(hint.into()))
     })
+}
+
+/// The entry of a lock, which may be named in full, as the other verbs have it.
+fn lock_entry(name: &str) -> Result<String, Failure> {
+    if name.starts_with("pool://") {
+        let what = format!("--lock `{}`: that is a pool", shown(name, 300));
+        return Err(Failure::usage(what, Some("take one of a pool: --tree pool://NAME".into())));
+    }
+    Ok(if name.starts_with("lock://") { name.into() } else { format!("lock://{name}") })
 }
 
 /// The processes that `--bind` names.

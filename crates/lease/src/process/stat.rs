@@ -21,6 +21,9 @@ pub struct Stat {
     pub n_threads: u64,
     /// Start time in clock ticks since boot, as the reader's time namespace counts it (field 22).
     pub start: u64,
+    /// Where its stack begins (field 28): chance, set when a program is executed and copied by a fork. 0 when it is
+    /// hidden from the reader.
+    pub stack: u64,
 }
 
 impl Stat {
@@ -75,7 +78,8 @@ impl Stat {
         let group = fields.next()?.parse().ok()?;
         let n_threads = fields.nth(20 - 6)?.parse().ok()?;
         let start = fields.nth(22 - 21)?.parse().ok()?;
-        Some(Self { pid, comm, state, parent, group, n_threads, start })
+        let stack = fields.nth(28 - 23).and_then(|field| field.parse().ok()).unwrap_or(0);
+        Some(Self { pid, comm, state, parent, group, n_threads, start, stack })
     }
 
     /// Whether nothing of the process runs any more: dead, or a zombie without another thread.
@@ -98,7 +102,7 @@ mod tests {
     fn line(comm: &str, state: char, n_threads: u64, start: u64) -> String {
         format!(
             "4121 ({comm}) {state} 4000 4121 4121 34816 4121 4194304 120 0 0 0 1 2 0 0 20 0 {n_threads} 0 {start} \
-             6103040 1 18446744073709551615 1 1 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+             6103040 1 18446744073709551615 1 1 140727 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
         )
     }
 
@@ -116,6 +120,7 @@ mod tests {
                 group: 4_121,
                 n_threads: 2,
                 start: 303_824,
+                stack: 140_727,
             };
             assert_eq!(stat, Some(expected), "{comm:?}");
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbiter::decide::{Question, may_pass};
 use arbiter::evidence::{Evidence, Liveness, ProcessIdentity};
-use arbiter::lease::Standing;
+use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
 use arbiter::queue::{self, Waiter};
 use arbiter::region::Region;
@@ -446,6 +446,12 @@ impl Turn {
             since: None,
         }
     }
+
+    /// The same for one who is to be told of this lease.
+    fn held_by(self, lease: &Lease) -> Turn {
+        let pid = lease.processes.first().map(|process| process.pid);
+        Turn { lease: Some(lease.lease), pid, since: Some(lease.acquired_at), ..self }
+    }
 }
 
 impl<M: Machine> Place<M> {
@@ -552,6 +558,11 @@ impl<M: Machine> Place<M> {
 /// What a refused request has to wait for.
 fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
     let Question { live, policy, evidence, now, .. } = question;
+    let holds = |lease: &&Lease| {
+        let seen = evidence.observation(lease.lease);
+        lease.standing_under(policy, seen, now, &evidence.clock) == Standing::Held
+    };
+    let holders = || refusal.conflicts.iter().filter_map(|conflict| live.get(conflict.lease)).filter(holds);
     if let Some(first) = queue::nearest(question) {
         let front = refusal.behind.as_ref().and_then(|behind| question.waiters.get(behind.free?));
         let place = u32::try_from(queue::place(question)).unwrap_or(u32::MAX);
@@ -561,7 +572,7 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
             most = most.min(until(Waiter::TTL, free_for));
         }
         let is_seen = evidence.waits(first.ticket) == Liveness::Yes;
-        return Turn {
+        let turn = Turn {
             awaited: Awaited {
                 ticket: Some(ticket_file(&first.wake)),
                 bell: place == 1,
@@ -573,21 +584,15 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
             pid: first.process.as_ref().map(|process| process.pid),
             since: Some(first.since),
         };
+        // What a lease refuses is told by that lease, also where somebody comes first in the line.
+        return match holders().next() {
+            Some(holder) if refusal.behind.is_none() => turn.held_by(holder),
+            _ => turn,
+        };
     }
-    let in_the_way = |id: LeaseId| live.get(id);
-    let held = refusal.conflicts.iter().filter_map(|conflict| in_the_way(conflict.lease));
-    let mut turn = Turn::at_the_front(LOOK_AGAIN);
-    for lease in held {
+    let mut turn = holders().next().into_iter().fold(Turn::at_the_front(LOOK_AGAIN), Turn::held_by);
+    for lease in holders() {
         let alive = evidence.liveness(lease.lease);
-        let seen = evidence.observed.iter().find(|seen| seen.lease == lease.lease);
-        if lease.standing_under(policy, seen, now, &evidence.clock) != Standing::Held {
-            continue;
-        }
-        if turn.lease.is_none() {
-            turn.lease = Some(lease.lease);
-            turn.pid = lease.processes.first().map(|process| process.pid);
-            turn.since = Some(lease.acquired_at);
-        }
         if alive == Liveness::Yes {
             turn.awaited.processes.extend(lease.processes.iter().cloned());
             continue;
