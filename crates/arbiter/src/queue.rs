@@ -10,9 +10,9 @@ mod deadlock;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -47,8 +47,8 @@ pub struct Waiter {
     /// The process that waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessIdentity>,
-    /// What the file is called after whose end says that the ticket has ended.
-    pub wake: String,
+    /// What its file is called after, which its holder closes when the ticket ends.
+    pub wake: Wake,
     /// When somebody behind it saw first that nothing but its own slowness kept it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_free: Option<SeenFree>,
@@ -61,6 +61,55 @@ pub struct SeenFree {
     pub at: Timestamp,
     /// By the boot-time clock.
     pub clock: ClockReading,
+}
+
+/// What the file of a ticket is called after: 64 bits of chance, written as 16 hex digits. No other text is one, so none
+/// from outside becomes a part of a file name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Wake(u64);
+
+impl Wake {
+    /// Digits that it is written with.
+    const DIGITS: usize = 16;
+
+    /// The one with these bits.
+    pub fn new(bits: u64) -> Wake {
+        Wake(bits)
+    }
+
+    /// Reads 16 lower-case hex digits; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Wake> {
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_one = text.len() == Wake::DIGITS && is_hex;
+        is_one.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Wake)
+    }
+
+    /// One that has no file, for a ticket that could make none.
+    #[must_use]
+    pub fn without_file(self) -> Wake {
+        Wake(!self.0)
+    }
+}
+
+impl fmt::Display for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0digits$x}", self.0, digits = Wake::DIGITS)
+    }
+}
+
+impl TryFrom<String> for Wake {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Wake, &'static str> {
+        Wake::parse(&text).ok_or("a wake has 16 hex digits")
+    }
+}
+
+impl From<Wake> for String {
+    fn from(wake: Wake) -> String {
+        wake.to_string()
+    }
 }
 
 /// Why a ticket no longer stands.

@@ -8,7 +8,7 @@ use arbiter::evidence::{ClockReading, Evidence, Liveness, Observation, ProcessId
 use arbiter::lease::{Lease, LiveSet};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
-use arbiter::queue::{self, Fallen, Link, SeenFree, WaitQueue, Waiter};
+use arbiter::queue::{self, Fallen, Link, SeenFree, WaitQueue, Waiter, Wake};
 use arbiter::region::Region;
 use arbiter::request::Request;
 use arbiter::seq::{LeaseId, Seq, Ticket};
@@ -55,7 +55,7 @@ fn waiter(n: u64, owner: &str, wants: Wants<'_>) -> Waiter {
         clock: clock(0),
         budget: Some(Span::from_s(60)),
         process: Some(process()),
-        wake: format!("{n:016x}"),
+        wake: Wake::new(n),
         seen_free: None,
     }
 }
@@ -125,6 +125,27 @@ impl World {
 
     fn saw(&mut self, n: u64, alive: Liveness) {
         self.evidence.tickets.push(TicketObservation { ticket: ticket(n), alive, why: "seen".into() });
+    }
+}
+
+/// It becomes a part of a file's name, and a journal may be forged.
+#[test]
+fn a_wake_is_sixteen_digits_and_nothing_else() {
+    let wake = Wake::new(0xc0ff_ee00);
+    assert_eq!(json!(wake), "00000000c0ffee00");
+    assert_eq!(serde_json::from_value::<Wake>(json!("00000000c0ffee00")).unwrap(), wake);
+    assert_ne!(wake.without_file(), wake);
+    for other in [
+        "",
+        "c0ffee00",
+        "00000000C0FFEE00",
+        "+0000000c0ffee00",
+        "/etc/passwd-0000",
+        "../../../../../a",
+        "00000000c0ffee001",
+    ] {
+        assert_eq!(Wake::parse(other), None, "{other}");
+        assert!(serde_json::from_value::<Wake>(json!(other)).is_err(), "{other}");
     }
 }
 

@@ -260,7 +260,7 @@ proptest! {
     #[test]
     fn who_waits_comes_first_where_a_lease_would_be_in_the_way(one in any_wish(), other in any_wish()) {
         let waiter = json!({"ticket": 9, "request": one.json(), "since": "2026-11-21T07:00:00.000Z",
-            "clock": {"boot": "b", "up_ms": 0}, "wake": "w"});
+            "clock": {"boot": "b", "up_ms": 0}, "wake": "00000000000000aa"});
         let mut project = Project::default();
         project.waiters.insert(serde_json::from_value(waiter).unwrap());
         let code = match project.ask(&other, SEPARATE) {

@@ -11,7 +11,7 @@ use arbiter::lease::{Lease, Standing};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::PhaseName;
 use arbiter::policy::Policy;
-use arbiter::queue::{Fallen, Waiter};
+use arbiter::queue::{Fallen, Waiter, Wake};
 use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId, RunId};
 use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
@@ -431,8 +431,8 @@ pub struct Wait {
     /// The process that waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessIdentity>,
-    /// The end of the name of the file whose end says that the ticket has ended: 16 hex digits.
-    pub wake: String,
+    /// What the file of the ticket is called after, which its holder closes when the ticket ends.
+    pub wake: Wake,
 }
 
 /// CANCEL: a wait that ended without a grant. What ends in a grant ends with its ACQUIRE.

@@ -425,7 +425,7 @@ fn waiter_of(seq: Seq, since: Timestamp, body: &Wait) -> Waiter {
         clock: body.evidence.clock.clone(),
         budget: body.budget,
         process: body.process.clone(),
-        wake: body.wake.clone(),
+        wake: body.wake,
         seen_free: None,
     }
 }

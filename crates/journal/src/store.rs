@@ -99,7 +99,8 @@ pub struct FileStore<D: Disk> {
     disk: D,
     access: Access,
     present: Option<Present<D>>,
-    unsynced: Option<Mark>,
+    /// What was appended last and not synced yet, and the root of the segment in which it stands.
+    unsynced: Option<(Seq, Mark)>,
     index_from: u64,
     index: Index,
 }
@@ -282,9 +283,11 @@ impl<D: Disk> FileStore<D> {
         // A sealed segment takes no more records, not even those that would make room. So its seal is not written
         // before there is room for the successor.
         self.try_for_room(record::encode(&seal).1.len())?;
+        let unsynced = self.unsynced.take();
         let appended = self.append_unguarded(writing, &[seal])?;
-        // The seal becomes durable with the sync of its segment, before its successor exists.
-        self.unsynced = None;
+        // The seal becomes durable with the sync of its segment, before its successor exists, and so does what was appended
+        // before. Who lost the race still owes the sync of its own.
+        self.unsynced = unsynced.filter(|_| appended == Appended::Conflict);
         self.reload()?;
         if appended == Appended::Conflict {
             return Ok(false);
@@ -542,7 +545,7 @@ impl<D: Disk> FileStore<D> {
         }
         let Some(present) = &mut self.present else { return Ok(Appended::Conflict) };
         present.expected = last;
-        self.unsynced = Some(Mark { seq: last.seq, crc: last.crc });
+        self.unsynced = Some((present.segment.root, Mark { seq: last.seq, crc: last.crc }));
         let first = records.first().map_or(last.seq, |first| first.seq);
         Ok(Appended::Valid { first, head: last })
     }
@@ -620,8 +623,15 @@ impl<D: Disk> Store for FileStore<D> {
     }
 
     fn commit(&mut self) -> Result<Option<DiskError>, JournalError> {
-        let Some(mark) = self.unsynced.take() else { return Ok(None) };
-        let present = self.present.as_ref().expect("what was appended was appended to a segment");
+        let Some((root, mark)) = self.unsynced.take() else { return Ok(None) };
+        let present = self.present.as_ref().filter(|present| present.segment.root == root);
+        let Some(present) = present else {
+            // Whether a seal or a repair came in between, its own sync was never made.
+            let path = self.disk.path_of(&segment::name(root));
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "it was left before its sync");
+            let source = DiskError { what: "sync", path: path.clone(), source };
+            return Err(JournalError::NotDurable { path, source });
+        };
         if let Err(source) = self.disk.sync(&present.file, &present.name) {
             return Err(self.poison(present, source));
         }

@@ -496,6 +496,40 @@ fn several_writers_leave_a_poisoned_segment_together_and_make_one_successor() {
     }
 }
 
+/// Who seals behind its own append and loses that race still owes the sync of what it appended.
+#[test]
+fn what_was_appended_before_a_lost_seal_is_durable_once_it_is_committed() {
+    let mut lost = 0;
+    for seed in 0..200 {
+        let disk = store().power_cut(Keep::All);
+        let acked = play(seed, &disk, 2, |number, mine| {
+            let mut client = Client::new(mine, "bob");
+            if number == 1 {
+                for n in 30..34 {
+                    client.store.prepare(writing(n)).expect("sound");
+                    client.store.append_if(writing(n), &[spawn("more")]).expect("sound");
+                }
+                return None;
+            }
+            let state = client.store.prepare(writing(20)).expect("sound");
+            let asked = common::request("bob", "b", &["b/**"]);
+            let ops = common::decide(state, &asked, Evidence::at(common::clock(20)), time(20)).1;
+            let appended = client.store.append_if(writing(20), &ops).expect("sound");
+            if appended == Appended::Conflict {
+                return None;
+            }
+            let sealed = client.store.seal(writing(21)).expect("sound");
+            client.store.commit().expect("the disk works");
+            Some(sealed)
+        });
+        let Some(sealed) = acked[0] else { continue };
+        lost += u32::from(!sealed);
+        let after = load(disk.power_cut(Keep::Nothing).process()).expect("sound");
+        assert!(lanes(&after).contains(&"b".to_owned()), "seed {seed}, sealed: {sealed}");
+    }
+    assert!(lost > 10, "the race was lost {lost} times");
+}
+
 #[test]
 fn a_full_disk_is_reported_and_the_store_is_usable_once_there_is_room() {
     let disk = store();

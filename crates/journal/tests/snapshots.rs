@@ -10,6 +10,7 @@ use arbiter::evidence::{
 };
 use arbiter::lease::Standing;
 use arbiter::phase::PhaseName;
+use arbiter::queue::Wake;
 use arbiter::reap::{Look, Tier};
 use arbiter::request::{Note, Request, RequestId};
 use arbiter::seq::{Fence, LeaseId, Seq, Ticket};
@@ -75,7 +76,7 @@ fn wait_of(held: &State) -> Wait {
         verdict,
         budget: Some(Span::from_s(300)),
         process: Some(process()),
-        wake: "00000000c0ffee00".into(),
+        wake: Wake::new(0xc0ff_ee00),
     }
 }
 

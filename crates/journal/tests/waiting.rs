@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use arbiter::decide::{Question, arbitrate};
 use arbiter::evidence::{Evidence, Liveness, ProcessIdentity, TicketObservation};
-use arbiter::queue::{fallen_before, nearest};
+use arbiter::queue::{Wake, fallen_before, nearest};
 use arbiter::request::Request;
 use arbiter::seq::{Seq, Ticket};
 use arbiter::time::Span;
@@ -54,7 +54,7 @@ fn wait(state: &State, request: &Request, evidence: Evidence, n: u64, budget_s: 
         verdict: refusal.clone(),
         budget: budget_s.map(Span::from_s),
         process: Some(process(n)),
-        wake: format!("{n:016x}"),
+        wake: Wake::new(n),
     })));
     ops
 }

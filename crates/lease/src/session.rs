@@ -23,7 +23,7 @@ use arbiter::interest::Interest;
 use arbiter::lease::Lease;
 use arbiter::name::OwnerName;
 use arbiter::policy::Policy;
-use arbiter::queue::Waiter;
+use arbiter::queue::{Waiter, Wake};
 use arbiter::region::Region;
 use arbiter::seq::Seq;
 use arbiter::time::Timestamp;
@@ -261,7 +261,10 @@ impl<M: Machine> Session<M> {
     /// is the mutex, which is ours now, the hint, which may fail to be raised, and the files of tickets that have ended.
     fn sweep_strays(&self) -> Result<(), JournalError> {
         let waiters = self.store.segment().map(|segment| &segment.state.waiters);
-        let waits = |wake: &str| waiters.is_some_and(|all| all.iter().any(|waiter| waiter.wake == wake));
+        let waits = |wake: &str| {
+            let wake = Wake::parse(wake);
+            waiters.is_some_and(|all| all.iter().any(|waiter| Some(waiter.wake) == wake))
+        };
         for file in self.disk.list(Dir::Top)? {
             let has_ended = file.strip_prefix(wait::TICKET).is_some_and(|wake| !waits(wake));
             if file.starts_with(TEMPORARY) || has_ended || self.store.is_old_index(&file) {
@@ -349,7 +352,7 @@ fn observe_waiter<M: Machine>(machine: &M, waiter: &Waiter) -> TicketObservation
     let report = machine.probe(process);
     let is_left = report.alive == Liveness::Unknown
         && process.boot == machine.clock().reading().boot
-        && machine.is_left(&wait::ticket_file(&waiter.wake));
+        && machine.is_left(&wait::ticket_file(waiter.wake));
     if is_left {
         let why = "nobody holds the file of its ticket".into();
         return TicketObservation { ticket, alive: Liveness::No, why };

@@ -10,7 +10,7 @@ use arbiter::evidence::ProcessIdentity;
 use arbiter::lease::Lease;
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::policy::Policy;
-use arbiter::queue::Waiter;
+use arbiter::queue::{Waiter, Wake};
 use arbiter::region::Region;
 use arbiter::request::Request;
 use arbiter::seq::{Fence, LeaseId, Ticket};
@@ -154,7 +154,7 @@ struct Waits {
     lane: LaneName,
     claim: Claim,
     process: Option<ProcessIdentity>,
-    wake: String,
+    wake: Wake,
     since: Moment,
     budget: Option<Span>,
     /// Since when no lease has kept it back that must stay.
@@ -596,7 +596,7 @@ impl Truth {
                 lane: waiter.request.lane_name(),
                 claim: asked.claim.clone(),
                 process: waiter.process.clone(),
-                wake: waiter.wake.clone(),
+                wake: waiter.wake,
                 since,
                 budget: waiter.budget,
                 free: None,
@@ -650,7 +650,7 @@ impl Truth {
     /// A broken promise.
     pub fn waits_in_vain(&self, process: &ProcessIdentity, sleeper: &Sleeper) -> Result<(), Broken> {
         let Some(ticket) = &sleeper.ticket else { return Ok(()) };
-        let stands = self.line.waits.values().any(|waits| ticket.file.ends_with(&waits.wake));
+        let stands = self.line.waits.values().any(|waits| ticket.file.ends_with(&waits.wake.to_string()));
         if self.may_be_damaged || stands {
             return Ok(());
         }

@@ -163,15 +163,6 @@ impl RealDisk {
         &self.path
     }
 
-    /// The open directory of the store, for the mutex's queue.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
-    pub fn top(&self) -> Result<BorrowedFd<'_>, DiskError> {
-        self.enter(Dir::Top)
-    }
-
     /// Opens a file for reading and writing that nobody ever removes, made empty where it is missing.
     ///
     /// # Errors

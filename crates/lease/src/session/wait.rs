@@ -13,7 +13,7 @@ use arbiter::decide::{Question, may_pass};
 use arbiter::evidence::{Evidence, Liveness, ProcessIdentity};
 use arbiter::lease::{Lease, Standing};
 use arbiter::policy::Policy;
-use arbiter::queue::{self, Waiter};
+use arbiter::queue::{self, Waiter, Wake};
 use arbiter::region::Region;
 use arbiter::request::Request;
 use arbiter::seq::{LeaseId, Ticket};
@@ -79,7 +79,7 @@ pub(super) struct Place<M: Machine> {
     /// None before the WAIT is on record, and after it was lost.
     ticket: Option<Ticket>,
     /// What tells this ticket from all others.
-    wake: u64,
+    wake: Wake,
     /// Its file, once it was tried to make it.
     sign: OnceCell<Option<M::Sign>>,
     began: Duration,
@@ -158,8 +158,8 @@ impl<M: Machine> Session<M> {
         answer
     }
 
-    fn new_wake(&self) -> Result<u64, LeaseError> {
-        self.machine.random().map_err(|source| LeaseError::Chance { source })
+    fn new_wake(&self) -> Result<Wake, LeaseError> {
+        self.machine.random().map(Wake::new).map_err(|source| LeaseError::Chance { source })
     }
 
     fn stand_in_line(
@@ -291,7 +291,7 @@ impl<M: Machine> Session<M> {
             }
         }
         if let Some(Some(sign)) = place.sign.into_inner() {
-            let _swept_later = self.disk.remove(&ticket_file(&name_of(place.wake)));
+            let _swept_later = self.disk.remove(&ticket_file(place.wake));
             // Those behind wake from it.
             drop(sign);
         }
@@ -333,7 +333,7 @@ impl<M: Machine> Session<M> {
             Ok(Decision::Write(vec![end], Ok(waiter.clone())))
         })?;
         if let Ok(waiter) = &done.answer {
-            self.machine.take_down(&ticket_file(&waiter.wake));
+            self.machine.take_down(&ticket_file(waiter.wake));
         }
         Ok(done.answer)
     }
@@ -361,13 +361,8 @@ impl<M: Machine> Session<M> {
     }
 }
 
-/// How the number that tells a ticket from all others is put on record.
-fn name_of(wake: u64) -> String {
-    format!("{wake:016x}")
-}
-
 /// The file of the ticket of which `wake` is on record.
-pub(super) fn ticket_file(wake: &str) -> Name {
+pub(super) fn ticket_file(wake: Wake) -> Name {
     Name::new(Dir::Top, format!("{TICKET}{wake}"))
 }
 
@@ -420,7 +415,7 @@ pub(super) fn files_of_ended(ops: &[Op], state: &State) -> Vec<Name> {
         Op::Cancel(body) => Some(body.ticket),
         _ => None,
     });
-    ended.filter_map(|ticket| state.waiters.get(ticket)).map(|waiter| ticket_file(&waiter.wake)).collect()
+    ended.filter_map(|ticket| state.waiters.get(ticket)).map(|waiter| ticket_file(waiter.wake)).collect()
 }
 
 /// A decision from a place in the line.
@@ -523,9 +518,9 @@ impl<M: Machine> Place<M> {
         let waits = Answer::Waits(Box::new(refusal.clone()), turn);
         if self.ticket.is_none() {
             // Before the ticket is known to anybody.
-            let sign = self.sign.get_or_init(|| machine.put_up(&ticket_file(&name_of(self.wake))));
+            let sign = self.sign.get_or_init(|| machine.put_up(&ticket_file(self.wake)));
             // A file that nobody holds must not be taken for that of one who is gone.
-            let wake = name_of(if sign.is_some() { self.wake } else { !self.wake });
+            let wake = if sign.is_some() { self.wake } else { self.wake.without_file() };
             ops.extend(cancels);
             ops.push(Op::Wait(Box::new(Wait {
                 lane: refusal.lane.clone(),
@@ -574,7 +569,7 @@ fn turn(refusal: &Refusal, question: Question<'_>) -> Turn {
         let is_seen = evidence.waits(first.ticket) == Liveness::Yes;
         let turn = Turn {
             awaited: Awaited {
-                ticket: Some(ticket_file(&first.wake)),
+                ticket: Some(ticket_file(first.wake)),
                 bell: place == 1,
                 processes: Vec::new(),
             },
