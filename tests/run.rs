@@ -286,10 +286,8 @@ fn it_waits_for_the_lane_if_told_to() {
 fn the_environment_names_the_lease() {
     let lab = Lab::new();
     // As somebody with a name of his own, in another directory.
-    let script = format!(
-        "env; cd /; {BIN} --root {} check src/a.rs --lease $LEASE_LANE_LEASE --fence $LEASE_LANE_FENCE",
-        lab.path().display()
-    );
+    let script =
+        format!("env; cd /; {BIN} check src/a.rs --lease $LEASE_LANE_LEASE --fence $LEASE_LANE_FENCE");
     let ran = finish(run(&lab, &["api", "--tree", "src/**"], &script));
     assert_eq!(ran.code, Some(0), "{ran}");
     let lease = lab.json(&["tail", "--op", "ACQUIRE"]).value()["seq"].to_string();
@@ -297,11 +295,67 @@ fn the_environment_names_the_lease() {
         ("LEASE", lease.as_str()),
         ("FENCE", &lease),
         ("STORE", lab.store().to_str().unwrap()),
+        ("ROOT", lab.path().to_str().unwrap()),
         ("OWNER", "o1"),
     ] {
         let line = format!("LEASE_LANE_{name}={value}");
         assert!(ran.out.lines().any(|have| have == line), "{line}: {ran}");
     }
+}
+
+/// What is held is asked for by those who were started, by paths of their own: `--root` and `--policy` are for them, too.
+#[test]
+fn the_command_means_the_paths_and_the_policy_of_its_run() {
+    let lab = Lab::new();
+    for dir in ["sub", "other/.git"] {
+        std::fs::create_dir_all(lab.path().join(dir)).unwrap();
+    }
+    kit::make_git_dir(&lab.path().join("other/.git"));
+    lab.write("sub/ours.toml", "[lanes.ours]\ntree = [\"g\"]\n");
+    let (top, sub) = (lab.path().display(), lab.path().join("sub"));
+    let asks = format!(
+        "for dir in {top} {top}/sub {top}/other /; do cd $dir
+         for path in f {top}/sub/f {top}/f; do {BIN} check $path >/dev/null 2>&1; echo $dir $path $?; done
+         {BIN} --json acquire ours --dry-run; done"
+    );
+    // Said in the words of where `run` was started.
+    let mut by_variable = run(&lab, &["--tree", "f"], &asks);
+    by_variable.env("LEASE_LANE_ROOT", "sub").env("LEASE_LANE_POLICY", "sub/ours.toml");
+    let by_flag = run(&lab, &["--root", "sub", "--policy", "sub/ours.toml", "--tree", "f"], &asks);
+    for command in [by_flag, by_variable] {
+        let ran = finish(command);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        let mut told = ran.out.lines();
+        for dir in [&format!("{top}"), &format!("{top}/sub"), &format!("{top}/other"), "/"] {
+            for (path, code) in [("f", 0), (&format!("{}/f", sub.display()), 0), (&format!("{top}/f"), 2)] {
+                assert_eq!(told.next(), Some(format!("{dir} {path} {code}").as_str()), "{ran}");
+            }
+            let granted: Value = serde_json::from_str(told.next().unwrap()).unwrap();
+            assert_eq!((&granted["outcome"], &granted["tree"]), (&json!("acquire"), &json!(["g"])), "{dir}");
+        }
+    }
+
+    // Where nobody has named a root, it is the one that `run` has found; the policy is the one at that root.
+    lab.write("lease-lane.toml", "[lanes.ours]\ntree = [\"h\"]\n");
+    let asks =
+        format!("cd other; {BIN} check {top}/f >/dev/null; echo $?; {BIN} --json acquire ours --dry-run");
+    let ran = finish(run(&lab, &["--tree", "f"], &asks));
+    let (code, granted) = ran.out.split_once('\n').unwrap();
+    let granted: Value = serde_json::from_str(granted).unwrap();
+    assert_eq!((code, &granted["tree"]), ("0", &json!(["h"])), "{ran}");
+}
+
+/// What came from a pipe is not there a second time: nobody is sent there for it.
+#[test]
+fn a_policy_from_a_pipe_is_not_named_to_the_command() {
+    let lab = Lab::new();
+    let mut command = run(&lab, &["--policy", "/dev/stdin", "ours"], "echo ${LEASE_LANE_POLICY-unset}");
+    command.stdin(Stdio::piped());
+    let began = Instant::now();
+    let mut child = start(command);
+    child.stdin.take().unwrap().write_all(b"[lanes.ours]\ntree = [\"f\"]\n").unwrap();
+    let ran = wait(child, began);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "unset\n"), "{ran}");
 }
 
 #[test]

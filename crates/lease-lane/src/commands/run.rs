@@ -92,12 +92,15 @@ fn under_lease(
         clock: &CLOCK,
     };
     let (number, store) = (seq.to_string(), context.place.store.clone());
-    let environment = [
+    // A store without the root that its paths are relative to would be half of the project.
+    let mut environment = vec![
         ("LEASE_LANE_LEASE", OsStr::new(&number)),
         ("LEASE_LANE_FENCE", OsStr::new(&number)),
         ("LEASE_LANE_STORE", store.as_os_str()),
+        ("LEASE_LANE_ROOT", context.place.root.as_os_str()),
         ("LEASE_LANE_OWNER", OsStr::new(owner.as_str())),
     ];
+    environment.extend(context.policy_to_name().map(|policy| ("LEASE_LANE_POLICY", policy.as_os_str())));
     let keeping = Keeping { kept, grace: Duration::from_millis(grace.as_ms()) };
     let (again, allow_fs) = (store.clone(), context.allow_fs);
     let open = move || open_store(&again, allow_fs);
