@@ -733,6 +733,38 @@ fn a_lost_lease_ends_it_with_123() {
     }
 }
 
+/// By whom and why, in the words in which a beat is answered: while the command runs, and where it has ended before
+/// `run` could look.
+#[test]
+fn who_has_lost_the_lease_to_force_is_told_by_whom_and_why() {
+    for ends_first in [false, true] {
+        let lab = Lab::new();
+        let go = lab.path().join("go");
+        let script = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+        let mut running = Running::start(&lab, &["--lock", "x"], &script);
+        if ends_first {
+            running.signal(Signal::STOP);
+        }
+        let lease = lab.live()[0].to_string();
+        let force = ["unlock", "--lease", &lease, "--force", "--why", "the disk is full", "--yes"];
+        lab.json_as("boss", &force).expect(0, "unlocked");
+        if ends_first {
+            std::fs::write(go, "").unwrap();
+            poll("the command has ended", SOON, || {
+                (group(running.number()) != GroupSeen::Runs).then_some(())
+            });
+            running.signal(Signal::CONT);
+        }
+        assert_eq!(running.code(), 123);
+        let beat = lab.json(&["heartbeat", "--lease", &lease]).expect(3, "expired");
+        let reason = beat["reason"].as_str().unwrap();
+        assert!(reason.contains("by force by `boss`: the disk is full"), "{reason}");
+        let said = running.said();
+        assert!(said.contains("lost") && said.contains(reason), "{said}");
+        assert_eq!(said.matches("by force").count(), 1, "{said}");
+    }
+}
+
 #[test]
 fn a_lease_that_cannot_be_kept_for_its_whole_time_is_lost() {
     let lab = Lab::new();

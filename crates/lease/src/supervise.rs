@@ -39,6 +39,7 @@ use crate::mutex::Patience;
 use crate::process::{GroupSeen, ProcessError, group};
 
 pub use gate::{GATE, Held, NotRun, pass};
+pub use keeper::lost_to;
 pub use signals::Signals;
 
 /// How soon to look again at a group whose leader has ended, at first and at last: a member whose parent is neither

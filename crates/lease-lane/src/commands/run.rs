@@ -9,7 +9,7 @@ use arbiter::seq::{Fence, LeaseId};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
 use lease::process;
-use lease::session::{Miss, Which};
+use lease::session::Which;
 use lease::supervise::{
     self, Held, Keeping, Kept, NotRun, Signals, SuperviseError, Supervisor, Watched, WorkerEnd,
 };
@@ -117,8 +117,9 @@ fn under_lease(
         Ok(Err(miss)) => {
             // Nobody has told us while the command ran, so say it now.
             if watched.as_ref().is_ok_and(|watched| watched.stop.is_none()) {
-                let how = if matches!(miss, Miss::Expired(_)) { "evicted" } else { "ended or taken over" };
-                let _unheard = writeln!(talk, "lease-lane: the lease was {how} before the command had ended");
+                let how = supervise::lost_to(&miss).replace('\n', " ");
+                let _unheard =
+                    writeln!(talk, "lease-lane: the lease was lost before the command had ended: {how}");
             }
             false
         }
