@@ -9,12 +9,12 @@ mod kit;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kit::machine::Shell;
 use kit::strace::{Fault, Log, Strace};
-use kit::{Answer, DEADLINE, Lab, Sleeper, knob, poll, signal};
+use kit::{Answer, DEADLINE, Lab, Sleeper, hearing, knob, poll, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -53,9 +53,14 @@ fn owners(waiters: &[Value]) -> Vec<&str> {
 /// Starts one who waits for what `args` ask, and comes back once it is in the line.
 #[track_caller]
 fn wait_for(lab: &Lab, owner: &str, args: &[&str]) -> Waiting {
+    in_the_line(lab, owner, lab.command_as(owner, &[&["acquire"], args].concat()))
+}
+
+/// Starts this one, who waits, and comes back once it is in the line.
+#[track_caller]
+fn in_the_line(lab: &Lab, owner: &str, command: Command) -> Waiting {
     let began = Instant::now();
-    let child = kit::start(lab.command_as(owner, &[&["acquire"], args].concat()));
-    let waiting = Waiting { owner: owner.to_owned(), child, began };
+    let waiting = Waiting { owner: owner.to_owned(), child: kit::start(command), began };
     poll("it is in the line", DEADLINE, || owners(&waiters(lab)).contains(&owner).then_some(()));
     waiting
 }
@@ -296,8 +301,9 @@ fn a_deadlock_is_refused_at_once_and_the_others_go_on() {
 fn an_interrupted_wait_is_taken_off_the_line() {
     let lab = Lab::new();
     lab.grant("holder", "x", "src");
-    for (sent, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let waiting = waiter(&lab, "w", "src");
+    let waits = lab.command_as("w", &["acquire", "of-w", "--tree", "src", "--wait", "50s"]);
+    for (sent, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let waiting = in_the_line(&lab, "w", hearing(&waits));
         let began = Instant::now();
         signal(waiting.pid(), sent);
         let told = waiting.end().expect(code, "cancelled");
@@ -305,6 +311,25 @@ fn an_interrupted_wait_is_taken_off_the_line() {
         assert_eq!(told["code"], "REGION_CONFLICT");
         assert_nobody_waits(&lab);
     }
+}
+
+/// Who hangs up does not mean those who were told to live on; Ctrl-C, and who kills it by name, mean the wait itself.
+#[test]
+fn a_wait_that_ignores_hangups_is_still_to_be_interrupted() {
+    let lab = Lab::new();
+    lab.grant("holder", "x", "src");
+    let waits = lab.command_as("w", &["acquire", "of-w", "--tree", "src", "--wait", "50s"]);
+    let mut ignoring = Command::new("sh");
+    ignoring
+        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
+        .arg(waits.get_program())
+        .args(waits.get_args());
+    ignoring.current_dir(lab.path()).env("LEASE_LANE_OWNER", "w").stdin(Stdio::null());
+    let waiting = in_the_line(&lab, "w", ignoring);
+    signal(waiting.pid(), Signal::HUP);
+    signal(waiting.pid(), Signal::INT);
+    waiting.end().expect(130, "cancelled");
+    assert_nobody_waits(&lab);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kit::strace::{Fault, Log, Strace};
-use kit::{BIN, DEADLINE, Lab, Lines, Sleeper, all_at_once, finish, poll, start, wait};
+use kit::strace::{Call, Fault, Log, Strace};
+use kit::{BIN, DEADLINE, Lab, Lines, Sleeper, all_at_once, finish, hearing, poll, start, wait};
 use lease::process::{GroupSeen, group};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -26,18 +26,6 @@ fn run(lab: &Lab, flags: &[&str], script: &str) -> Command {
     let mut command = lab.command(["run"].iter().chain(flags));
     command.args(["--", "sh", "-c", script]).env("PATH", kit::path_variable());
     command
-}
-
-/// The same command, able to hear of an interrupt, which those who run tests in the background ignore.
-fn hearing(command: &Command) -> Command {
-    let mut hearing = Command::new("env");
-    hearing.arg("--default-signal=INT,QUIT").arg(command.get_program()).args(command.get_args());
-    hearing.env_clear().stdin(Stdio::null());
-    hearing.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(dir) = command.get_current_dir() {
-        hearing.current_dir(dir);
-    }
-    hearing
 }
 
 /// A `run` that goes on. Dropped, it and all of its group are killed.
@@ -280,16 +268,109 @@ fn it_waits_for_the_lane_if_told_to() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "ran\n"), "{ran}");
 }
 
+/// A `run` that stands in the line for `x`, which is somebody else's lease.
+#[track_caller]
+fn in_the_line(lab: &Lab, command: &Command) -> Child {
+    let waiting = start(hearing(command));
+    poll("it is in the line", DEADLINE, || (lab.waiters() != [0_u64; 0]).then_some(()));
+    waiting
+}
+
+#[test]
+fn who_is_told_to_end_while_it_waits_leaves_the_line_and_runs_nothing() {
+    let lab = Lab::new();
+    let ran = lab.path().join("ran");
+    lab.json_as("o2", &["acquire", "--lock", "x"]).expect(0, "acquire");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let command =
+            run(&lab, &["--lock", "x", "--wait=1m", "-E", "77"], &format!("touch {}", ran.display()));
+        let (waiting, began) = (in_the_line(&lab, &command), Instant::now());
+        kit::signal(waiting.id(), signal);
+        let told = wait(waiting, began);
+        assert_eq!((told.code, told.out.as_str()), (Some(code), ""), "{told}");
+        assert!(told.err.contains("the wait was cancelled"), "{told}");
+        assert_eq!(lab.waiters(), [0_u64; 0], "{signal:?}");
+    }
+    assert!(!ran.exists(), "the command has run");
+    lab.assert_sound();
+}
+
+#[test]
+fn who_has_waited_hears_and_ignores_signals_as_if_it_had_not() {
+    let lab = Lab::new();
+    let held = || lab.json_as("o2", &["acquire", "--lock", "x"]).expect(0, "acquire")["lease"].to_string();
+    let free = |lease: &str| drop(lab.json_as("o2", &["release", "--lease", lease]).expect(0, "released"));
+    let flags = ["--lock", "x", "--wait=1m"];
+
+    // What ends a wait at the second time is the command's from the first.
+    let lease = held();
+    let script = "n=0; trap 'n=$((n+1)); echo heard $n' TERM; echo $$; while [ $n -lt 3 ]; do sleep 0.01; done; exit 7";
+    let began = Instant::now();
+    let mut waiting = in_the_line(&lab, &run(&lab, &flags, script));
+    let out = Lines::of(waiting.stdout.take().unwrap());
+    free(&lease);
+    out.next().unwrap();
+    for n in 1..=3 {
+        kit::signal(waiting.id(), Signal::TERM);
+        assert_eq!(out.next(), Some(format!("heard {n}")));
+    }
+    assert_eq!(wait(waiting, began).code, Some(7));
+
+    // `nohup`, and a script's background: nobody means those who were told to ignore it.
+    let lease = held();
+    let waits = run(&lab, &flags, "trap - HUP INT; kill -HUP $$; kill -INT $$; echo lives");
+    let mut ignoring = Command::new("sh");
+    ignoring
+        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
+        .arg(waits.get_program())
+        .args(waits.get_args());
+    ignoring.envs(waits.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(lab.path());
+    let waiting = in_the_line(&lab, &ignoring);
+    kit::signal(waiting.id(), Signal::HUP);
+    kit::signal(waiting.id(), Signal::INT);
+    free(&lease);
+    let ran = wait(waiting, began);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "lives\n"), "{ran}");
+    lab.assert_sound();
+}
+
+/// Between the wait and the command, too: whenever it is told to end, it ends, and nothing is left of it.
+#[test]
+fn who_is_told_to_end_at_any_of_its_calls_leaves_neither_ticket_nor_lease() {
+    let Some(strace) = Strace::find("a signal at each call of a run that may wait") else { return };
+    let command = |lab: &Lab| run(lab, &["--lock", "x", "--wait=1m"], "sleep 2; exit 7");
+    let lab = Lab::new();
+    let log = lab.path().join("log");
+    assert_eq!(finish(strace.watch_alone(&command(&lab), &log, None)).code, Some(7));
+    let calls = Log::read(&log).own().to_vec();
+    let position = |of: &dyn Fn(&Call) -> bool| calls.iter().position(of);
+    let listens = position(&|call| call.text.starts_with("rt_sigaction(SIGHUP")).expect("it listens");
+    let go = position(&|call| call.name == "sendmsg").expect("the gate is opened");
+    let all = std::env::var("LEASE_LANE_FAULTS").is_ok_and(|text| text == "all");
+    let mut heard = 0;
+    for at in (listens + 1..go).filter(|at| all || go - at < 12 || at % 9 == 0) {
+        let (lab, call) = (Lab::new(), &calls[at]);
+        let ended = finish(strace.watch_alone(&command(&lab), &log, Some((Fault::Term, call))));
+        // Not every run makes every call as often.
+        if std::fs::read_to_string(&log).unwrap().contains("--- SIGTERM") {
+            assert_eq!(ended.code, Some(143), "{call}: {ended}");
+            heard += 1;
+        }
+        assert_eq!((lab.live(), lab.waiters()), (Vec::new(), Vec::new()), "{call}");
+        lab.assert_sound();
+    }
+    eprintln!("{heard} of {} calls", go - listens);
+    assert!(heard > 10, "{heard}");
+}
+
 // ------------------------------------------------------------------------------------- what the command sees of it
 
 #[test]
 fn the_environment_names_the_lease() {
     let lab = Lab::new();
     // As somebody with a name of his own, in another directory.
-    let script = format!(
-        "env; cd /; {BIN} --root {} check src/a.rs --lease $LEASE_LANE_LEASE --fence $LEASE_LANE_FENCE",
-        lab.path().display()
-    );
+    let script =
+        format!("env; cd /; {BIN} check src/a.rs --lease $LEASE_LANE_LEASE --fence $LEASE_LANE_FENCE");
     let ran = finish(run(&lab, &["api", "--tree", "src/**"], &script));
     assert_eq!(ran.code, Some(0), "{ran}");
     let lease = lab.json(&["tail", "--op", "ACQUIRE"]).value()["seq"].to_string();
@@ -297,11 +378,67 @@ fn the_environment_names_the_lease() {
         ("LEASE", lease.as_str()),
         ("FENCE", &lease),
         ("STORE", lab.store().to_str().unwrap()),
+        ("ROOT", lab.path().to_str().unwrap()),
         ("OWNER", "o1"),
     ] {
         let line = format!("LEASE_LANE_{name}={value}");
         assert!(ran.out.lines().any(|have| have == line), "{line}: {ran}");
     }
+}
+
+/// What is held is asked for by those who were started, by paths of their own: `--root` and `--policy` are for them, too.
+#[test]
+fn the_command_means_the_paths_and_the_policy_of_its_run() {
+    let lab = Lab::new();
+    for dir in ["sub", "other/.git"] {
+        std::fs::create_dir_all(lab.path().join(dir)).unwrap();
+    }
+    kit::make_git_dir(&lab.path().join("other/.git"));
+    lab.write("sub/ours.toml", "[lanes.ours]\ntree = [\"g\"]\n");
+    let (top, sub) = (lab.path().display(), lab.path().join("sub"));
+    let asks = format!(
+        "for dir in {top} {top}/sub {top}/other /; do cd $dir
+         for path in f {top}/sub/f {top}/f; do {BIN} check $path >/dev/null 2>&1; echo $dir $path $?; done
+         {BIN} --json acquire ours --dry-run; done"
+    );
+    // Said in the words of where `run` was started.
+    let mut by_variable = run(&lab, &["--tree", "f"], &asks);
+    by_variable.env("LEASE_LANE_ROOT", "sub").env("LEASE_LANE_POLICY", "sub/ours.toml");
+    let by_flag = run(&lab, &["--root", "sub", "--policy", "sub/ours.toml", "--tree", "f"], &asks);
+    for command in [by_flag, by_variable] {
+        let ran = finish(command);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        let mut told = ran.out.lines();
+        for dir in [&format!("{top}"), &format!("{top}/sub"), &format!("{top}/other"), "/"] {
+            for (path, code) in [("f", 0), (&format!("{}/f", sub.display()), 0), (&format!("{top}/f"), 2)] {
+                assert_eq!(told.next(), Some(format!("{dir} {path} {code}").as_str()), "{ran}");
+            }
+            let granted: Value = serde_json::from_str(told.next().unwrap()).unwrap();
+            assert_eq!((&granted["outcome"], &granted["tree"]), (&json!("acquire"), &json!(["g"])), "{dir}");
+        }
+    }
+
+    // Where nobody has named a root, it is the one that `run` has found; the policy is the one at that root.
+    lab.write("lease-lane.toml", "[lanes.ours]\ntree = [\"h\"]\n");
+    let asks =
+        format!("cd other; {BIN} check {top}/f >/dev/null; echo $?; {BIN} --json acquire ours --dry-run");
+    let ran = finish(run(&lab, &["--tree", "f"], &asks));
+    let (code, granted) = ran.out.split_once('\n').unwrap();
+    let granted: Value = serde_json::from_str(granted).unwrap();
+    assert_eq!((code, &granted["tree"]), ("0", &json!(["h"])), "{ran}");
+}
+
+/// What came from a pipe is not there a second time: nobody is sent there for it.
+#[test]
+fn a_policy_from_a_pipe_is_not_named_to_the_command() {
+    let lab = Lab::new();
+    let mut command = run(&lab, &["--policy", "/dev/stdin", "ours"], "echo ${LEASE_LANE_POLICY-unset}");
+    command.stdin(Stdio::piped());
+    let began = Instant::now();
+    let mut child = start(command);
+    child.stdin.take().unwrap().write_all(b"[lanes.ours]\ntree = [\"f\"]\n").unwrap();
+    let ran = wait(child, began);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "unset\n"), "{ran}");
 }
 
 #[test]
@@ -676,6 +813,38 @@ fn a_lost_lease_ends_it_with_123() {
         assert_eq!(running.code(), 123, "{why}");
         let said = running.said();
         assert!(said.contains("the lease is lost") && said.contains(why), "{said}");
+    }
+}
+
+/// By whom and why, in the words in which a beat is answered: while the command runs, and where it has ended before
+/// `run` could look.
+#[test]
+fn who_has_lost_the_lease_to_force_is_told_by_whom_and_why() {
+    for ends_first in [false, true] {
+        let lab = Lab::new();
+        let go = lab.path().join("go");
+        let script = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+        let mut running = Running::start(&lab, &["--lock", "x"], &script);
+        if ends_first {
+            running.signal(Signal::STOP);
+        }
+        let lease = lab.live()[0].to_string();
+        let force = ["unlock", "--lease", &lease, "--force", "--why", "the disk is full", "--yes"];
+        lab.json_as("boss", &force).expect(0, "unlocked");
+        if ends_first {
+            std::fs::write(go, "").unwrap();
+            poll("the command has ended", SOON, || {
+                (group(running.number()) != GroupSeen::Runs).then_some(())
+            });
+            running.signal(Signal::CONT);
+        }
+        assert_eq!(running.code(), 123);
+        let beat = lab.json(&["heartbeat", "--lease", &lease]).expect(3, "expired");
+        let reason = beat["reason"].as_str().unwrap();
+        assert!(reason.contains("by force by `boss`: the disk is full"), "{reason}");
+        let said = running.said();
+        assert!(said.contains("lost") && said.contains(reason), "{said}");
+        assert_eq!(said.matches("by force").count(), 1, "{said}");
     }
 }
 

@@ -110,6 +110,12 @@ impl Lab {
         lease_numbers(&self.json(&["live"]).expect(0, "ok"))
     }
 
+    /// The tickets of those who wait.
+    pub(crate) fn waiters(&self) -> Vec<u64> {
+        let listed = self.json(&["waiters"]).expect(0, "ok");
+        listed["waiters"].as_array().unwrap().iter().map(|one| one["ticket"].as_u64().unwrap()).collect()
+    }
+
     /// The journal is sound and every recorded verdict comes out the same again.
     pub(crate) fn assert_sound(&self) -> Value {
         let verified = self.json(&["verify"]).expect(0, "ok");
@@ -222,6 +228,18 @@ pub(crate) fn finish(mut command: Command) -> Answer {
     let began = Instant::now();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait(child, began)
+}
+
+/// The same command, able to hear of an interrupt and of a hangup, which those who run tests in the background ignore.
+pub(crate) fn hearing(command: &Command) -> Command {
+    let mut hearing = Command::new("env");
+    hearing.arg("--default-signal=HUP,INT,QUIT").arg(command.get_program()).args(command.get_args());
+    hearing.env_clear().stdin(Stdio::null());
+    hearing.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        hearing.current_dir(dir);
+    }
+    hearing
 }
 
 /// Starts a command whose answer is asked for later.

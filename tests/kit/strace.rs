@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Kill,
     /// The process makes it and is stopped then.
     Stop,
+    /// The process makes it and is told to end.
+    Term,
 }
 
 impl std::fmt::Display for Fault {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Fault {
             Fault::Error(name) => name,
             Fault::Kill => "SIGKILL",
             Fault::Stop => "SIGSTOP",
+            Fault::Term => "SIGTERM",
         })
     }
 }
@@ -93,6 +96,7 @@ impl Strace {
                 Fault::Error(error) => format!("error={error}"),
                 Fault::Kill => "signal=KILL".to_owned(),
                 Fault::Stop => "signal=STOP".to_owned(),
+                Fault::Term => "signal=TERM".to_owned(),
             };
             watched.args(["-e", &format!("inject={name}:{what}:when={nth}")]);
         }
@@ -179,7 +183,7 @@ impl Log {
     pub(crate) fn hit(&self, fault: Fault) -> Option<&Call> {
         let index = match fault {
             Fault::Error(_) => self.injected?,
-            Fault::Kill | Fault::Stop => self.calls.len().checked_sub(1)?,
+            Fault::Kill | Fault::Stop | Fault::Term => self.calls.len().checked_sub(1)?,
         };
         (index >= self.own).then(|| &self.calls[index])
     }

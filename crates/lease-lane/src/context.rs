@@ -105,7 +105,7 @@ impl Context {
     /// a pipe is not there a second time.
     pub(crate) fn policy_again(&self, said: &mut PolicyText) -> Result<Option<Policy>, PolicyError> {
         let path = self.policy_path();
-        if self.policy_is_named && path.metadata().is_ok_and(|found| !found.is_file()) {
+        if self.policy_is_named && !is_there_again(&path) {
             return Ok(None);
         }
         let bytes = self.policy_bytes(&path)?;
@@ -118,6 +118,11 @@ impl Context {
             PolicyText::Of(bytes) => understood(&path, Some(bytes)).map(Some),
             PolicyText::Unread | PolicyText::Missing => understood(&path, None).map(Some),
         }
+    }
+
+    /// The policy file for those who are started from here; none where they find it by themselves, as it was found here.
+    pub(crate) fn policy_to_name(&self) -> Option<&Path> {
+        self.place.policy.as_deref().filter(|path| self.policy_is_named && is_there_again(path))
     }
 
     /// Where the policy is, or would be.
@@ -202,6 +207,11 @@ fn entries_of(path: &Path, root: &Path, opened: &RootDir) -> Vec<Entry> {
     let entry = |path: &ProjectPath| Entry::beneath(path).unwrap_or_else(|_| Entry::everything());
     let elsewhere = resolved.filter(|resolved| *resolved != written);
     std::iter::once(&written).chain(&elsewhere).map(entry).collect()
+}
+
+/// Whether who looks for the policy a second time may find it: not where it came from a pipe.
+fn is_there_again(path: &Path) -> bool {
+    path.metadata().map_or(true, |found| found.is_file())
 }
 
 fn understood(path: &Path, bytes: Option<&[u8]>) -> Result<Policy, PolicyError> {

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Io = 6,
     /// The time to wait ran out.
     Timeout = 124,
+    /// Its terminal hung up while it waited.
+    HungUp = 129,
     /// It was interrupted (Ctrl-C) while it waited.
     Interrupted = 130,
     /// It was told to end while it waited.

@@ -44,7 +44,7 @@ pub use acquire::{Acquired, Ask};
 pub use adopt::{Adopted, Adoption};
 pub use announce::{StopOrder, Stopping};
 pub use error::LeaseError;
-pub use holder::{Beaten, Miss, PhaseWish, Released, Which};
+pub use holder::{Beaten, Miss, PhaseWish, Released, Which, told_of};
 pub use operate::{Compacted, Imported};
 pub use read::{Checked, LeaseView, PathCheck, Stood, View, WaiterView};
 pub use sweep::{Sweeping, Swept, SweptLease};

@@ -39,7 +39,8 @@ use crate::mutex::Patience;
 use crate::process::{GroupSeen, ProcessError, group};
 
 pub use gate::{GATE, Held, NotRun, pass};
-pub use signals::Signals;
+pub use keeper::lost_to;
+pub use signals::{Ignored, Signals};
 
 /// How soon to look again at a group whose leader has ended, at first and at last: a member whose parent is neither
 /// dead nor of the group ends without a word to us.
@@ -152,19 +153,19 @@ pub fn interrupt_our_group() {
 
 impl Supervisor {
     /// Begins to keep the lease, and lets the worker go. `open` opens the store once more, for the thread that beats.
+    /// `signals` are caught by now.
     ///
     /// # Errors
     ///
-    /// When signals or a thread cannot be had; the command has not run then.
+    /// When a thread or what wakes us cannot be had; the command has not run then.
     pub fn begin(
-        mut signals: Signals,
+        signals: Signals,
         held: Held,
         environment: &[(&str, &OsStr)],
         keeping: Keeping,
         open: impl FnOnce() -> Result<RealDisk, DiskError> + Send + 'static,
     ) -> Result<Supervisor, SuperviseError> {
         let failed = |source| SuperviseError::Signals { source };
-        signals.catch().map_err(failed)?;
         let (send, words) = channel();
         let Keeping { kept, grace } = keeping;
         let keeper = Keeper { kept, words: send, waker: signals.waker().map_err(failed)? };

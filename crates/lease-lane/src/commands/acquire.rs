@@ -22,12 +22,13 @@ use lease::paths::RootDir;
 use lease::session::{Acquired, Ask, Blocked, Session};
 use lease::{process, regions};
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use super::warn;
 use crate::args;
 use crate::context::{CLOCK, Context, PolicyText};
 use crate::exit::Exit;
-use crate::interrupt;
+use crate::interrupt::{self, Listening};
 use crate::render;
 use crate::reply::{Failure, Form, Reply};
 use crate::typed;
@@ -49,18 +50,20 @@ pub(super) fn run(
     } else {
         context.open()?
     };
-    let interrupt = match wait {
-        Some(most) if !ask.dry_run && !most.is_zero() => interrupt::listen().ok(),
+    // A shell has what it starts in its background ignore Ctrl-C; the line is to be left in order there, too.
+    let listening = match wait {
+        Some(most) if !ask.dry_run && !most.is_zero() => interrupt::listen(&[SIGINT, SIGTERM]).ok(),
         _ => None,
     };
     // What follows is the end of the process, at which the kernel takes back files and memory at once.
     let disk = ManuallyDrop::new(disk);
     let machine = RealMachine::new(&disk).with_clock(&CLOCK);
-    let machine = interrupt.as_ref().map_or(machine, |interrupt| machine.with_interrupt(interrupt));
+    let interrupt = listening.as_ref().map(|listening| &listening.interrupt);
+    let machine = interrupt.map_or(machine, |interrupt| machine.with_interrupt(interrupt));
     let session = Session::on(machine, ask.request.owner.clone(), context.patience).resting_on(own);
     let mut session = ManuallyDrop::new(session);
     let acquired = decide(context, &mut session, &ask, wait, talk)?;
-    Ok(reply(context.form, &acquired, interrupt.as_ref().and_then(interrupt::exit)))
+    Ok(reply(context.form, &acquired, listening.as_ref().and_then(Listening::exit)))
 }
 
 /// What is asked, for how long, and the paths that the program itself rests on.

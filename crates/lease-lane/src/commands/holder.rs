@@ -9,10 +9,9 @@ use arbiter::phase::PhaseName;
 use arbiter::request::Note;
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::time::{Span, Timestamp};
-use journal::record::Ended;
 use lease::clock::Clock;
 use lease::machine::RealMachine;
-use lease::session::{Beaten, LeaseError, Miss, PhaseWish, Session, Which};
+use lease::session::{Beaten, LeaseError, Miss, PhaseWish, Session, Which, told_of};
 use serde::Serialize;
 
 use super::acquire::lane_name;
@@ -228,7 +227,7 @@ pub(super) fn missed(which: &Which, expected: &Expected, miss: &Miss) -> Reply {
             "fenced",
             format!("{which} has fence {} and belongs to `{}` by now", lease.fence, lease.owner),
         ),
-        Miss::Expired(ended) => (Exit::NotYours, "expired", ended_reason(ended)),
+        Miss::Expired(ended) => (Exit::NotYours, "expired", told_of(ended)),
     };
     let (lease, fence, lane, owner) = match miss {
         Miss::NotHeld => (None, None, None, None),
@@ -251,21 +250,4 @@ pub(super) fn missed(which: &Which, expected: &Expected, miss: &Miss) -> Reply {
     };
     let json = Json { outcome, reason: &reason, lease, fence, lane, owner, by, forced, hint };
     Reply::new(exit, &json, format!("{outcome}: {reason}\nhint: {hint}\n"))
-}
-
-fn ended_reason(ended: &Ended) -> String {
-    let Ended { lease, lane, at, .. } = ended;
-    let why = ended.evicted.map_or("given back", arbiter::lease::Standing::as_str);
-    match (&ended.by, &ended.forced) {
-        (Some(by), Some(forced)) => format!(
-            "lease {lease} of lane `{lane}` was ended by force by `{by}`: {} (record {at})",
-            arbiter::text::shown(forced.as_str(), 400)
-        ),
-        (Some(by), None) => {
-            format!("lease {lease} of lane `{lane}` was {why}, and `{by}` ended it (record {at})")
-        }
-        (None, _) => format!(
-            "lease {lease} of lane `{lane}` was {why} and ended by somebody who needed its place (record {at})"
-        ),
-    }
 }

@@ -1,15 +1,16 @@
 //! `run`: a command under a lease.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use arbiter::evidence::{ProcessIdentity, Role};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::time::Span;
 use arbiter::verdict::Verdict;
+use lease::machine::RealMachine;
 use lease::process;
-use lease::session::{Miss, Which};
+use lease::session::{Session, Which};
 use lease::supervise::{
     self, Held, Keeping, Kept, NotRun, Signals, SuperviseError, Supervisor, Watched, WorkerEnd,
 };
@@ -20,6 +21,7 @@ use super::warn;
 use crate::args;
 use crate::context::{CLOCK, Context, open_store};
 use crate::exit::{Exit, of_run};
+use crate::interrupt::{self, Listening};
 use crate::reply::Failure;
 
 /// Runs the command; the exit code. Standard output is the command's, so all talk, JSON too, goes to `talk`.
@@ -56,7 +58,7 @@ fn under_lease(
         }
     }
     let Asked { mut ask, wait, own } = asked(context, &mut args.acquire)?;
-    let signals = Signals::new().map_err(|source| SuperviseError::Signals { source })?;
+    let mut signals = Signals::new().map_err(no_signals)?;
     supervise::adopt_orphans();
     let supervisor = ProcessIdentity { role: Some(Role::Supervisor), ..process::current()? };
     let held = Held::spawn(&args.command)?;
@@ -64,19 +66,29 @@ fn under_lease(
     ask.request = ask.request.check().map_err(|error| Failure::usage(error.to_string(), None))?;
 
     let disk = context.open()?;
+    let listening = match wait {
+        Some(most) if !most.is_zero() => Some(interrupt::listen(&[]).map_err(no_signals)?),
+        _ => None,
+    };
+    let machine = RealMachine::new(&disk).with_clock(&CLOCK);
+    let machine = listening.iter().fold(machine, |machine, heard| machine.with_interrupt(&heard.interrupt));
     let owner = ask.request.owner.clone();
-    let mut session = context.session(&disk, owner.clone()).resting_on(own);
+    let mut session = Session::on(machine, owner.clone(), context.patience).resting_on(own);
     let mut acquired = decide(context, &mut session, &ask, wait, talk)?;
     if let Verdict::Refuse(refusal) = &mut acquired.verdict {
         refusal.hint = in_words_of_run(&refusal.hint);
     }
-    let answer = reply(context.form, &acquired, None);
+    let interrupted = listening.as_ref().and_then(Listening::exit);
+    let answer = reply(context.form, &acquired, interrupted);
     let (Verdict::Grant(grant), Some(seq)) = (&acquired.verdict, acquired.seq) else {
         drop(held);
         let text = if json { format!("{}\n", answer.json) } else { answer.text };
         let _unheard = talk.write_all(text.as_bytes());
-        let refused = args.refusal_code.unwrap_or(Exit::No as u8);
-        return Ok(if acquired.timed_out { Exit::Timeout as u8 } else { refused });
+        return Ok(match interrupted {
+            _ if acquired.timed_out => Exit::Timeout as u8,
+            Some(interrupted) if acquired.cancelled => interrupted as u8,
+            _ => args.refusal_code.unwrap_or(Exit::No as u8),
+        });
     };
     if json {
         let _unheard = writeln!(talk, "{}", answer.json);
@@ -92,21 +104,29 @@ fn under_lease(
         clock: &CLOCK,
     };
     let (number, store) = (seq.to_string(), context.place.store.clone());
-    let environment = [
+    // A store without the root that its paths are relative to would be half of the project.
+    let mut environment = vec![
         ("LEASE_LANE_LEASE", OsStr::new(&number)),
         ("LEASE_LANE_FENCE", OsStr::new(&number)),
         ("LEASE_LANE_STORE", store.as_os_str()),
+        ("LEASE_LANE_ROOT", context.place.root.as_os_str()),
         ("LEASE_LANE_OWNER", OsStr::new(owner.as_str())),
     ];
+    environment.extend(context.policy_to_name().map(|policy| ("LEASE_LANE_POLICY", policy.as_os_str())));
     let keeping = Keeping { kept, grace: Duration::from_millis(grace.as_ms()) };
     let (again, allow_fs) = (store.clone(), context.allow_fs);
     let open = move || open_store(&again, allow_fs);
-    let watched = match Supervisor::begin(signals, held, &environment, keeping, open) {
-        Ok(supervisor) => Ok(supervisor.watch_over(&mut |line: &str| {
+    // From here on signals are for the command. First to be caught and then handed over: none falls in between.
+    let caught = signals.catch().map_err(no_signals);
+    if let (Ok(()), Some(listening)) = (&caught, &listening) {
+        listening.hand_over();
+    }
+    let begun = caught.and_then(|()| Supervisor::begin(signals, held, &environment, keeping, open));
+    let watched = begun.map(|supervisor| {
+        supervisor.watch_over(&mut |line: &str| {
             let _unheard = writeln!(talk, "lease-lane: {}", line.replace('\n', " "));
-        })),
-        Err(error) => Err(error),
-    };
+        })
+    });
     let released = session.release(&Which::Lease(lease), Some(fence));
     warn(talk, session.take_warnings());
     let was_ours = match released {
@@ -114,8 +134,9 @@ fn under_lease(
         Ok(Err(miss)) => {
             // Nobody has told us while the command ran, so say it now.
             if watched.as_ref().is_ok_and(|watched| watched.stop.is_none()) {
-                let how = if matches!(miss, Miss::Expired(_)) { "evicted" } else { "ended or taken over" };
-                let _unheard = writeln!(talk, "lease-lane: the lease was {how} before the command had ended");
+                let how = supervise::lost_to(&miss).replace('\n', " ");
+                let _unheard =
+                    writeln!(talk, "lease-lane: the lease was lost before the command had ended: {how}");
             }
             false
         }
@@ -126,6 +147,10 @@ fn under_lease(
         }
     };
     Ok(code(&watched?, was_ours))
+}
+
+fn no_signals(source: io::Error) -> SuperviseError {
+    SuperviseError::Signals { source }
 }
 
 /// What is on record says what to ask `acquire`; who has called `run` is told what to ask `run`.

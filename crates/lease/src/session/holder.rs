@@ -4,15 +4,17 @@
 
 use arbiter::evidence::{ClockReading, ProcessIdentity};
 use arbiter::interest::Interest;
-use arbiter::lease::{Halted, Lease, LiveSet};
+use arbiter::lease::{Halted, Lease, LiveSet, Standing};
 use arbiter::name::{LaneName, OwnerName};
 use arbiter::phase::{Phase, PhaseName};
 use arbiter::request::PROCESSES_MAX;
 use arbiter::seq::{Fence, LeaseId, Seq};
+use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
 use arbiter::worktree::{WorktreeName, are_apart};
 use journal::record::{Attach, Ended, Heartbeat, Op, PhaseChange, Release};
 use journal::state::State;
+use journal::store::Store as _;
 
 use crate::machine::Machine;
 
@@ -57,6 +59,24 @@ pub enum Miss {
     Fenced(Box<Lease>),
     /// It was the caller's, and somebody ended it: it no longer stood, or an operator insisted.
     Expired(Box<Ended>),
+}
+
+/// How a lease ended that somebody else has ended: by whom, and why, as far as that is on record.
+pub fn told_of(ended: &Ended) -> String {
+    let Ended { lease, lane, at, .. } = ended;
+    let why = ended.evicted.map_or("given back", Standing::as_str);
+    match (&ended.by, &ended.forced) {
+        (Some(by), Some(forced)) => format!(
+            "lease {lease} of lane `{lane}` was ended by force by `{by}`: {} (record {at})",
+            shown(forced.as_str(), 400)
+        ),
+        (Some(by), None) => {
+            format!("lease {lease} of lane `{lane}` was {why}, and `{by}` ended it (record {at})")
+        }
+        (None, _) => format!(
+            "lease {lease} of lane `{lane}` was {why} and ended by somebody who needed its place (record {at})"
+        ),
+    }
 }
 
 /// What giving back came to.
@@ -218,6 +238,18 @@ impl<M: Machine> Session<M> {
             Ok((vec![Op::Attach(Box::new(attach))], Beaten::of(lease, Some(moment.now))))
         })?;
         Ok(done.map(|done| Beaten { seq: done.last, ..done.answer }))
+    }
+
+    /// Why a beat would be none; `None` while it would be one. Never writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    pub fn miss(&mut self, which: &Which, fence: Option<Fence>) -> Result<Option<Miss>, LeaseError> {
+        let mut store = self.reading();
+        let empty = State::default();
+        let state = store.load()?.unwrap_or(&empty);
+        Ok(find(state, which, fence, &self.owner, self.worktree.as_ref()).err())
     }
 
     /// As [`Session::on_lease`], with the one that is meant, if it is the caller's.

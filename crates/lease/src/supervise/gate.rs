@@ -27,7 +27,7 @@ use crate::process;
 /// The word after the program's name that makes it the child's side of a gate.
 pub const GATE: &str = "__gate";
 
-/// Bytes of the message. Its parts (numbers, an owner's name, a path) are bounded far below.
+/// Bytes of the message. Its parts (numbers, an owner's name, three paths) are bounded far below.
 const MESSAGE_BYTES_MAX: usize = 32 << 10;
 
 /// A child that waits to be let go. Dropped, it ends without having run anything.

@@ -11,7 +11,7 @@ use journal::watch::Watch;
 
 use super::{Kept, Stop};
 use crate::machine::RealMachine;
-use crate::session::{Beaten, Miss, Session, Which, chain_of};
+use crate::session::{Miss, Session, Which, chain_of, told_of};
 
 /// How many times a lease beats before it would expire.
 const BEATS_PER_TTL: u64 = 3;
@@ -79,7 +79,7 @@ impl Keeper {
                 None => self.look(&mut session),
                 Some((now_ms, Ok(beat))) => {
                     (beaten_ms, next_ms, failing) = (now_ms, now_ms + interval_ms, false);
-                    said(beat)
+                    beat.map(|beaten| beaten.halted).map_err(|miss| lost_to(&miss))
                 }
                 Some((_, Err(error))) => {
                     let now_ms = clock.up_ms();
@@ -118,8 +118,11 @@ impl Keeper {
         let Kept { lease, fence, owner, .. } = &self.kept;
         match session.lease(*lease) {
             Ok(Some(held)) if held.fence == *fence && held.owner == *owner => Ok(held.halted),
-            Ok(Some(held)) => Err(format!("it belongs to `{}` by now", held.owner)),
-            Ok(None) => Err("it has ended".into()),
+            Ok(held) => Err(match (session.miss(&Which::Lease(*lease), Some(*fence)), held) {
+                (Ok(Some(miss)), _) => lost_to(&miss),
+                (_, Some(held)) => lost_to(&Miss::NotYours(Box::new(held))),
+                (_, None) => lost_to(&Miss::NotHeld),
+            }),
             // The next beat tells more, and has its time.
             Err(_) => Ok(None),
         }
@@ -132,15 +135,12 @@ impl Keeper {
     }
 }
 
-/// What a beat that was answered says of the lease.
-fn said(beat: Result<Beaten, Miss>) -> Result<Option<Halted>, String> {
-    match beat {
-        Ok(beaten) => Ok(beaten.halted),
-        Err(Miss::NotHeld) => Err("it has ended".into()),
-        Err(Miss::NotYours(held) | Miss::Fenced(held)) => {
-            Err(format!("it belongs to `{}` by now", held.owner))
-        }
-        Err(Miss::Expired(_)) => Err("it was taken for expired or dead and ended by somebody".into()),
+/// What has become of a lease that is no longer kept: who has it or has ended it, and why.
+pub fn lost_to(miss: &Miss) -> String {
+    match miss {
+        Miss::NotHeld => "it has ended".into(),
+        Miss::NotYours(held) | Miss::Fenced(held) => format!("it belongs to `{}` by now", held.owner),
+        Miss::Expired(ended) => told_of(ended),
     }
 }
 

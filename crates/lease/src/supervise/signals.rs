@@ -44,9 +44,9 @@ impl Signals {
     ///
     /// When the system does not let us.
     pub fn catch(&mut self) -> io::Result<()> {
-        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let ignored = Ignored::now();
         for signal in PASSED_ON {
-            if ignored & (1 << (signal - 1)) != 0 {
+            if ignored.contains(signal) {
                 continue;
             }
             let seen = Arc::new(AtomicBool::new(false));
@@ -92,10 +92,26 @@ impl Signals {
     }
 }
 
-/// The set of ignored signals in `/proc/self/status`.
-fn ignored(status: &str) -> u64 {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+/// The signals that this process ignores, mostly since whoever has started it wants it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ignored(u64);
+
+impl Ignored {
+    /// Those that it ignores now; none where that cannot be told.
+    pub fn now() -> Ignored {
+        Ignored::of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    /// The kernel's mask in `/proc/self/status`.
+    fn of(status: &str) -> Ignored {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        Ignored(mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0))
+    }
+
+    /// Whether this signal is one of them.
+    pub fn contains(self, signal: i32) -> bool {
+        self.0 & (1 << (signal - 1)) != 0
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +120,9 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_read_from_the_kernels_mask() {
-        assert_eq!(ignored("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001007\n"), 0x1007);
-        assert_eq!(ignored("Name:\tx\n"), 0);
+        let ignored = Ignored::of("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001005\n");
+        assert_eq!(ignored, Ignored(0x1005));
+        assert_eq!([SIGHUP, SIGINT, SIGQUIT].map(|signal| ignored.contains(signal)), [true, false, true]);
+        assert_eq!(Ignored::of("Name:\tx\n"), Ignored(0));
     }
 }
