@@ -1252,3 +1252,18 @@ fn to_wait_for_no_time_is_to_try_once() {
     }
     lab.json_as("bob", &["acquire", "c", "--tree", "docs", "--wait", "0"]).expect(0, "acquire");
 }
+
+#[test]
+fn a_check_against_one_lease_or_fence_says_which_it_missed() {
+    let lab = Lab::new();
+    lab.grant("o1", "a", "a");
+    for (flags, said) in [
+        (&["--fence", "99"][..], "in no live lease of `o1` with fence 99"),
+        (&["--lease", "7"][..], "not in lease 7 of `o1`"),
+        (&[][..], ""),
+    ] {
+        let answer = lab.text(&[&["check", "a"], flags].concat());
+        assert_eq!(answer.code, Some(i32::from(!flags.is_empty())), "{answer}");
+        assert!(answer.out.contains(said), "{answer}");
+    }
+}

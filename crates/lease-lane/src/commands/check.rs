@@ -1,7 +1,7 @@
 //! `check`.
 
 use arbiter::lease::Halted;
-use arbiter::name::{LaneName, OwnerName};
+use arbiter::name::LaneName;
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::text::{shell_word, shown};
 use lease::regions::{self, Target};
@@ -55,17 +55,24 @@ pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failur
             }
         },
     };
-    Ok(reply(context.form, &checks, &owner))
+    let missed = match (lease, fence) {
+        (None, None) => format!("in no live lease of `{owner}`"),
+        (None, Some(fence)) => format!("in no live lease of `{owner}` with fence {fence}"),
+        (Some(lease), None) => format!("not in lease {lease} of `{owner}`"),
+        (Some(lease), Some(fence)) => format!("not in lease {lease} of `{owner}` with fence {fence}"),
+    };
+    Ok(reply(context.form, &checks, &missed))
 }
 
-fn reply(form: Form, checks: &[PathCheck], owner: &OwnerName) -> Reply {
+/// `missed` says of what is not covered where it is not.
+fn reply(form: Form, checks: &[PathCheck], missed: &str) -> Reply {
     let all = checks.iter().all(|check| check.by.is_some());
     let json =
         Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
-    Reply::in_form(form, if all { Exit::Yes } else { Exit::No }, &json, || text_of(checks, owner))
+    Reply::in_form(form, if all { Exit::Yes } else { Exit::No }, &json, || text_of(checks, missed))
 }
 
-fn text_of(checks: &[PathCheck], owner: &OwnerName) -> String {
+fn text_of(checks: &[PathCheck], missed: &str) -> String {
     let mut text = String::new();
     for check in checks {
         let path = shown(check.target.as_str(), 500).to_string();
@@ -77,7 +84,7 @@ fn text_of(checks: &[PathCheck], owner: &OwnerName) -> String {
                 }
             }
             None => {
-                text.push_str(&format!("no   {path}  is in no live lease of `{owner}`\n"));
+                text.push_str(&format!("no   {path}  is {missed}\n"));
                 for other in &check.others {
                     text.push_str(&format!("     it is in {}\n", other.lease));
                 }
