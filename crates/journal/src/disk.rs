@@ -287,13 +287,16 @@ impl DiskError {
         let path = self.path.display();
         match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("free some space and run the command again: nothing was granted".into())
+                Some("free some space and run the command again: nothing was done".into())
             }
             io::ErrorKind::PermissionDenied => Some(format!("see who may write there: ls -ld {path}")),
             io::ErrorKind::OutOfMemory => {
                 Some(format!("give it more memory (ulimit -v), or see what it is: ls -l {path}"))
             }
-            io::ErrorKind::ReadOnlyFilesystem => Some("name a store that can be written: --store DIR".into()),
+            io::ErrorKind::ReadOnlyFilesystem => Some(
+                "make it writable; in a store elsewhere (--store DIR) nobody meets those who use this one"
+                    .into(),
+            ),
             io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData => {
                 Some(format!("see what it is: ls -ld {path}; or name another store: --store DIR"))
             }
