@@ -118,6 +118,23 @@ fn with_a_dead_ones_mutex_a_torn_end_and_then_damage() {
     assert_eq!(json["damage"].as_array().unwrap().len(), 1, "{json}");
 }
 
+/// Nothing can be granted there, and `sound` alone would hide it.
+#[test]
+fn a_journal_of_a_newer_program_is_something_to_look_at() {
+    let lab = Lab::new();
+    lab.grant("o1", "api", "api");
+    let text = std::fs::read_to_string(lab.active_segment()).unwrap();
+    let root = text.lines().next().unwrap().replace("\"format\":\"1.1\"", "\"format\":\"2.0\"");
+    let covered = &root[..root.rfind(",\"crc\":").unwrap()];
+    let crc = crc32fast::hash(covered.as_bytes());
+    std::fs::write(lab.active_segment(), format!("{covered},\"crc\":\"{crc:08x}\"}}\n")).unwrap();
+    std::fs::remove_dir_all(lab.store().join("marks")).unwrap();
+    std::fs::create_dir(lab.store().join("marks")).unwrap();
+    let (text, json) = doctor(&lab, 0);
+    assert!(text.contains("a newer lease-lane"), "{text}");
+    assert_eq!(json["warnings"], json!(["journal_format"]));
+}
+
 fn set_mode(path: &std::path::Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

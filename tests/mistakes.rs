@@ -591,6 +591,7 @@ fn a_read_only_disk_grants_nothing_and_can_be_read() {
         report compact compact
         report live live
         report verify verify
+        report doctor doctor
         report fresh acquire x --tree x --store "$STORE/below"
         "#
     );
@@ -605,10 +606,14 @@ fn a_read_only_disk_grants_nothing_and_can_be_read() {
         ("compact", 6),
         ("live", 0),
         ("verify", 0),
+        ("doctor", 0),
         ("fresh", 6),
     ];
     assert_eq!(codes, expected.map(|(name, code)| (name.to_owned(), code)));
-    for (_, code, value) in reports(&answer) {
+    for (name, code, value) in reports(&answer) {
+        if name == "doctor" {
+            assert!(value["warnings"].as_array().unwrap().contains(&json!("store")), "{value}");
+        }
         if code == 6 {
             assert!(value["error"]["message"].as_str().unwrap().contains("Read-only"), "{value}");
             // Not to go elsewhere: there nobody would meet those who use this one.

@@ -135,7 +135,7 @@ impl Fate {
 pub fn reap(lease: &Lease, earlier: Option<&Look>, last: &Look, policy: &Policy, now: Timestamp) -> Fate {
     let alive = alive_in(lease, &last.observed);
     let twice = earlier.is_some_and(|earlier| {
-        alive_in(lease, &earlier.observed) == Liveness::No && are_apart(&earlier.clock, &last.clock)
+        alive_in(lease, &earlier.observed) == Liveness::No && are_two_looks(&earlier.clock, &last.clock)
     });
     if alive == Liveness::No && twice {
         return Fate::Reclaim(Tier::Dead);
@@ -174,6 +174,6 @@ fn alive_in(lease: &Lease, seen: &Observation) -> Liveness {
     }
 }
 
-fn are_apart(earlier: &ClockReading, last: &ClockReading) -> bool {
+fn are_two_looks(earlier: &ClockReading, last: &ClockReading) -> bool {
     earlier.boot == last.boot && last.up_ms.saturating_sub(earlier.up_ms) >= LOOKS_APART.as_ms()
 }

@@ -302,7 +302,7 @@ fn newer_format(bytes: &[u8]) -> Option<String> {
 }
 
 /// Whether a format version is of a newer major than ours; what cannot be read counts as newer.
-pub(crate) fn is_newer(format: &str) -> bool {
+pub fn is_newer(format: &str) -> bool {
     let major = |format: &str| format.split('.').next().and_then(|major| major.parse::<u64>().ok());
     match (major(format), major(FORMAT)) {
         (Some(theirs), Some(ours)) => theirs > ours,

@@ -2,18 +2,21 @@
 
 mod clock;
 
+use std::path::Path;
+
 use arbiter::evidence::Liveness;
 use arbiter::lease::LiveSet;
 use arbiter::time::{Span, Timestamp};
 use journal::disk::{Access, FileSystem, Fitness, RealDisk};
 use journal::history::{self, Survey};
 use journal::record::{Counters, FORMAT};
-use journal::segment::Segment;
+use journal::segment::{self, Segment};
 use journal::store::{FileStore, Store};
 use lease::clock::Clock;
 use lease::machine::{Machine as _, RealMachine};
 use lease::mutex;
 use lease::place::StoreFrom;
+use rustix::fs::{Access as Permission, access, statvfs};
 use serde::Serialize;
 
 use self::clock::ClockJson;
@@ -53,12 +56,20 @@ struct Json<'a> {
     damage: Vec<DamageJson<'a>>,
     /// What else somebody should look at, by the names of these keys.
     warnings: Vec<&'a str>,
+    /// Why the store cannot be written to, if it cannot.
+    #[serde(skip)]
+    unwritable: Option<String>,
+    /// Whether the journal is of a newer program, and so only read.
+    #[serde(skip)]
+    is_newer: bool,
 }
 
 impl Json<'_> {
     fn odd(&self) -> Vec<&'static str> {
         let is_fit = self.file_system.as_ref().is_some_and(|found| found.verdict == Fitness::Good.as_str());
         let odd = [
+            ("store", self.unwritable.is_some()),
+            ("journal_format", self.is_newer),
             ("file_system", !is_fit),
             ("policy_problem", self.policy_problem.is_some()),
             ("owner", self.owner.is_none()),
@@ -155,7 +166,9 @@ pub(super) fn run(context: &Context) -> Result<Reply, Failure> {
         outcome: if sound { "ok" } else { "damaged" },
         version: env!("CARGO_PKG_VERSION"),
         format: FORMAT,
+        is_newer: store.format.as_deref().is_some_and(segment::is_newer),
         journal_format: store.format,
+        unwritable: disk.as_ref().and_then(|_| unwritable(&context.place.store)),
         store: context.place.store.display().to_string(),
         store_from: match context.place.how {
             StoreFrom::Flag => "--store",
@@ -200,6 +213,15 @@ struct Looked {
     mutex: Option<MutexJson>,
 }
 
+/// Why nothing can be written to the store, as far as that is seen without writing.
+fn unwritable(store: &Path) -> Option<String> {
+    if let Err(error) = access(store, Permission::WRITE_OK | Permission::EXEC_OK) {
+        return Some(std::io::Error::from(error).to_string());
+    }
+    let room = statvfs(store).ok()?;
+    (room.f_bavail == 0).then(|| "no room is left on the disk".into())
+}
+
 fn look(disk: &RealDisk, survey: &Survey) -> Result<Looked, Failure> {
     let mut store = FileStore::new(disk, Access::Read);
     let live = match store.load() {
@@ -221,6 +243,9 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     if !json.exists {
         text.push_str("         not there yet: it is made with the first record, or by `lease-lane init`\n");
     }
+    if let Some(why) = &json.unwritable {
+        text.push_str(&format!("         nothing is granted: it cannot be written to: {why}\n"));
+    }
     text.push_str(&json.file_system.as_ref().map_or_else(
         || "disk     the system does not tell what the store lies on\n".to_owned(),
         FileSystemJson::line,
@@ -237,6 +262,9 @@ fn text(json: &Json<'_>, survey: &Survey) -> String {
     let journal = json.journal_format.as_deref().filter(|&journal| journal != json.format);
     let journal = journal.map_or_else(String::new, |journal| format!("; the journal has format {journal}"));
     text.push_str(&format!("version  {} (format {}{journal})\n", json.version, json.format));
+    if json.is_newer {
+        text.push_str("         nothing is granted: the journal is for a newer lease-lane to write to\n");
+    }
     text.push_str(&json.clock.lines());
     text.push_str(&format!(
         "journal  {} records in {} segments, {} bytes; {} void, {} torn; live leases: {}\n",

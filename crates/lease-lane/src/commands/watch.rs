@@ -9,7 +9,6 @@ use arbiter::name::{LaneName, OwnerName};
 use arbiter::seq::{Fence, LeaseId, Seq};
 use arbiter::text::shown;
 use arbiter::time::{Span, Timestamp};
-use journal::JournalError;
 use journal::disk::RealDisk;
 use journal::history;
 use journal::watch::Watch;
@@ -157,11 +156,8 @@ impl Printer<'_> {
                 }
                 Ok(())
             });
-            match read {
-                // It was pruned since it was listed.
-                Ok(_) | Err(JournalError::Pruned { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            // One that was pruned since it was listed has nothing to say.
+            read?;
         }
         for (ts, text) in records {
             if let Some(exit) = self.record(ts, &text)? {
