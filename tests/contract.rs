@@ -1240,6 +1240,9 @@ fn an_owner_of_nothing_is_a_mistake() {
     command.env("LEASE_LANE_OWNER", "");
     finish(command).expect(2, "error");
     assert!(!lab.store().exists(), "nothing was written");
+    let mut command = lab.command(["live", "--json"]);
+    command.env("LEASE_LANE_OWNER", "");
+    finish(command).expect(0, "ok");
 }
 
 #[test]
