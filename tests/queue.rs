@@ -9,12 +9,12 @@ mod kit;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use kit::machine::Shell;
 use kit::strace::{Fault, Log, Strace};
-use kit::{Answer, DEADLINE, Lab, Sleeper, hearing, knob, poll, signal};
+use kit::{Answer, DEADLINE, Lab, Sleeper, hearing, ignoring, knob, poll, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -41,11 +41,6 @@ impl Waiting {
     }
 }
 
-fn waiters(lab: &Lab) -> Vec<Value> {
-    let listed = lab.json(&["waiters"]).expect(0, "ok");
-    listed["waiters"].as_array().unwrap().clone()
-}
-
 fn owners(waiters: &[Value]) -> Vec<&str> {
     waiters.iter().map(|waiter| waiter["owner"].as_str().unwrap()).collect()
 }
@@ -61,7 +56,7 @@ fn wait_for(lab: &Lab, owner: &str, args: &[&str]) -> Waiting {
 fn in_the_line(lab: &Lab, owner: &str, command: Command) -> Waiting {
     let began = Instant::now();
     let waiting = Waiting { owner: owner.to_owned(), child: kit::start(command), began };
-    poll("it is in the line", DEADLINE, || owners(&waiters(lab)).contains(&owner).then_some(()));
+    poll("it is in the line", DEADLINE, || owners(&lab.waiters()).contains(&owner).then_some(()));
     waiting
 }
 
@@ -86,7 +81,7 @@ fn ticket_files(lab: &Lab) -> Vec<PathBuf> {
 
 #[track_caller]
 fn assert_nobody_waits(lab: &Lab) {
-    assert_eq!(waiters(lab), [] as [Value; 0]);
+    assert_eq!(lab.waiters(), [] as [Value; 0]);
     assert_eq!(ticket_files(lab), [] as [PathBuf; 0], "no file of a ticket is left");
     lab.assert_sound();
 }
@@ -115,7 +110,7 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
     let lab = Lab::new();
     let mut held = ("holder".to_owned(), lab.grant("holder", "x", "src"));
     let mut line: Vec<Waiting> = (0..8).map(|n| waiter(&lab, &format!("w{n}"), "src/deep")).collect();
-    let listed = waiters(&lab);
+    let listed = lab.waiters();
     assert_eq!(owners(&listed), ["w0", "w1", "w2", "w3", "w4", "w5", "w6", "w7"]);
     for (n, waiter) in listed.iter().enumerate() {
         assert_eq!(waiter["position"], n + 1, "{waiter}");
@@ -131,7 +126,7 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
     line.remove(3).kill();
     let began = Instant::now();
     poll("the dead one is off the line", DEADLINE, || {
-        (!owners(&waiters(&lab)).contains(&"w3")).then_some(())
+        (!owners(&lab.waiters()).contains(&"w3")).then_some(())
     });
     assert!(began.elapsed() < Duration::from_secs(5), "before anybody looks ahead: {:?}", began.elapsed());
     let began = Instant::now();
@@ -151,7 +146,7 @@ fn those_who_want_the_same_are_served_in_order_and_a_dead_one_is_skipped_at_once
         );
         assert!(answer.err.contains("\nWaited "), "{}", answer.err);
         held = (owner, lease(&answer.expect(0, "acquire")));
-        let others = waiters(&lab);
+        let others = lab.waiters();
         assert!(others.iter().all(|other| other["owner"].as_str().unwrap() > held.0.as_str()), "in order");
     }
     // Far less than it takes to look for somebody whose end nobody tells of.
@@ -176,7 +171,7 @@ fn who_comes_later_does_not_barge_in_and_who_wants_something_else_passes() {
         let refused = lab.json_as("late", &["acquire", lane, "--tree", tree]).expect(1, "refuse");
         assert_eq!((&refused["code"], &refused["conflicts"]), (&json!("QUEUED_BEHIND"), &json!([])));
         assert_eq!(refused["behind"]["owner"], "first");
-        assert_eq!(refused["behind"]["ticket"], waiters(&lab)[0]["ticket"]);
+        assert_eq!(refused["behind"]["ticket"], lab.waiters()[0]["ticket"]);
         assert!(refused["hint"].as_str().unwrap().ends_with("--wait 5m"), "{refused}");
     }
     lab.grant("else", "z", "docs");
@@ -194,7 +189,7 @@ fn readers_stand_behind_a_writer_that_waits_and_are_let_in_together() {
     let (one, two) = (wait_for(&lab, "r1", &args("r1")[1..]), wait_for(&lab, "r2", &args("r2")[1..]));
     release(&lab, "r0", reading);
     let written = lease(&writer.end().expect(0, "acquire"));
-    assert_eq!(owners(&waiters(&lab)), ["r1", "r2"], "nobody reads before it is written");
+    assert_eq!(owners(&lab.waiters()), ["r1", "r2"], "nobody reads before it is written");
     release(&lab, "writer", written);
     one.end().expect(0, "acquire");
     two.end().expect(0, "acquire");
@@ -216,7 +211,7 @@ fn a_stopped_one_delays_those_behind_it_by_its_ttl_at_most_and_then_starts_anew(
     eprintln!("a stopped one in front cost {:.1} s", waited.as_secs_f32());
     assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
     signal(stopped.pid(), Signal::CONT);
-    poll("it takes a new place", DEADLINE, || (owners(&waiters(&lab)) == ["third", "stopped"]).then_some(()));
+    poll("it takes a new place", DEADLINE, || (owners(&lab.waiters()) == ["third", "stopped"]).then_some(()));
     release(&lab, "second", lease_of_second);
     let lease_of_third = lease(&third.end().expect(0, "acquire"));
     release(&lab, "third", lease_of_third);
@@ -285,7 +280,7 @@ fn a_deadlock_is_refused_at_once_and_the_others_go_on() {
             words.push_str(&format!(", who waits for lease {} of `{}`", leases[i % n], name(i)));
         }
         assert_eq!((&refused["code"], &refused["reason"]), (&json!("DEADLOCK"), &json!(words)));
-        assert_eq!(waiters(&lab).len(), n - 1, "the others wait on");
+        assert_eq!(lab.waiters().len(), n - 1, "the others wait on");
         release(&lab, "o0", leases[0]);
         for waiting in line.into_iter().rev() {
             let owner = waiting.owner.clone();
@@ -319,13 +314,7 @@ fn a_wait_that_ignores_hangups_is_still_to_be_interrupted() {
     let lab = Lab::new();
     lab.grant("holder", "x", "src");
     let waits = lab.command_as("w", &["acquire", "of-w", "--tree", "src", "--wait", "50s"]);
-    let mut ignoring = Command::new("sh");
-    ignoring
-        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
-        .arg(waits.get_program())
-        .args(waits.get_args());
-    ignoring.current_dir(lab.path()).env("LEASE_LANE_OWNER", "w").stdin(Stdio::null());
-    let waiting = in_the_line(&lab, "w", ignoring);
+    let waiting = in_the_line(&lab, "w", ignoring(&waits));
     signal(waiting.pid(), Signal::HUP);
     signal(waiting.pid(), Signal::INT);
     waiting.end().expect(130, "cancelled");
@@ -337,7 +326,7 @@ fn a_ticket_is_cancelled_by_its_owner_and_by_nobody_else() {
     let lab = Lab::new();
     lab.grant("holder", "x", "src");
     let waiting = waiter(&lab, "w", "src");
-    let ticket = waiters(&lab)[0]["ticket"].to_string();
+    let ticket = lab.waiters()[0]["ticket"].to_string();
     let told = lab.json_as("thief", &["cancel", &ticket]).expect(3, "not_yours");
     assert_eq!(told["owner"], "w");
     lab.json_as("w", &["cancel", "1"]).expect(1, "not_held");
@@ -364,7 +353,7 @@ fn a_line_outlives_compactions_and_the_files_of_the_dead_are_swept() {
     for _ in 0..2 {
         lab.json(&["compact", "--keep", "none"]).expect(0, "ok");
     }
-    assert_eq!(owners(&waiters(&lab)), ["first", "dead"]);
+    assert_eq!(owners(&lab.waiters()), ["first", "dead"]);
     assert_eq!(ticket_files(&lab).len(), 2, "the stray is swept, those in the line are not");
     release(&lab, "holder", held);
     let own = lease(&first.end().expect(0, "acquire"));
@@ -381,7 +370,7 @@ fn a_ticket_that_is_cancelled_in_the_middle_ends_at_once_for_all_whom_it_concern
     let lab = Lab::new();
     let held = lab.grant("holder", "x", "src");
     let mut line: Vec<Waiting> = (0..6).map(|n| waiter(&lab, &format!("w{n}"), "src")).collect();
-    let ticket = |n: usize| waiters(&lab)[n]["ticket"].to_string();
+    let ticket = |n: usize| lab.waiters()[n]["ticket"].to_string();
     // By itself one in this place looks after half a minute.
     let began = Instant::now();
     lab.json_as("w4", &["cancel", &ticket(4)]).expect(0, "cancelled");
@@ -412,12 +401,12 @@ fn one_killed_in_another_pid_namespace_is_off_the_line_at_once() {
     let held = lab.grant("holder", "x", "src");
     let wait = r#"LEASE_LANE_OWNER=dead "$BIN" --store "$STORE" acquire y --tree src --wait >/dev/null 2>&1 </dev/null & echo $!"#;
     let pid: u32 = there.run(wait).parse().unwrap();
-    poll("it is in the line", DEADLINE, || (owners(&waiters(&lab)) == ["dead"]).then_some(()));
-    assert_eq!(waiters(&lab)[0]["alive"], "unknown", "nobody here can tell");
+    poll("it is in the line", DEADLINE, || (owners(&lab.waiters()) == ["dead"]).then_some(()));
+    assert_eq!(lab.waiters()[0]["alive"], "unknown", "nobody here can tell");
     let next = waiter(&lab, "next", "src");
     let began = Instant::now();
     there.kill(pid);
-    poll("the dead one is off the line", DEADLINE, || (owners(&waiters(&lab)) == ["next"]).then_some(()));
+    poll("the dead one is off the line", DEADLINE, || (owners(&lab.waiters()) == ["next"]).then_some(()));
     assert!(began.elapsed() < TOLD, "{:?}", began.elapsed());
     let cancel = lab.json(&["tail", "--op", "CANCEL", "-n", "1"]).value();
     assert_eq!((&cancel["why"], &cancel["by"]), (&json!("dead"), &json!("next")));
@@ -469,7 +458,7 @@ fn with_anything_in_place_of_a_bell_the_line_goes_on_and_sleeps() {
             release(&lab, &owner, lease(&granted));
         }
         assert_eq!(std::fs::read(&outside).unwrap(), b"kept", "{what}");
-        assert_eq!(waiters(&lab), [] as [Value; 0], "{what}");
+        assert_eq!(lab.waiters(), [] as [Value; 0], "{what}");
         lab.assert_sound();
     }
 }
@@ -495,7 +484,7 @@ fn where_there_are_no_named_pipes_the_line_is_served_by_looks() {
         command.arg(asked.get_program()).args(asked.get_args()).env_clear().current_dir(lab.path());
         command.envs(asked.get_envs().filter_map(|(key, value)| Some((key, value?))));
         let waiting = Waiting { owner: owner.into(), child: kit::start(command), began: Instant::now() };
-        poll("it is in the line", DEADLINE, || owners(&waiters(&lab)).contains(&owner).then_some(()));
+        poll("it is in the line", DEADLINE, || owners(&lab.waiters()).contains(&owner).then_some(()));
         waiting
     };
     let line = ["w0", "w1", "w2"].map(start);
@@ -571,7 +560,7 @@ fn a_crowd_in_one_line_is_served_in_order_and_sleeps_meanwhile() {
         crowd.insert(owner.clone(), Waiting { owner, child, began: Instant::now() });
     }
     let line = poll("all are in the line", DEADLINE, || {
-        let line = waiters(&lab);
+        let line = lab.waiters();
         (line.len() == n).then_some(line)
     });
     eprintln!("{n} stand in the line after {:.2} s", began.elapsed().as_secs_f32());

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kit::strace::{Call, Fault, Log, Strace};
-use kit::{BIN, DEADLINE, Lab, Lines, Sleeper, all_at_once, finish, hearing, poll, start, wait};
+use kit::{BIN, DEADLINE, Lab, Lines, Sleeper, all_at_once, finish, hearing, ignoring, poll, start, wait};
 use lease::process::{GroupSeen, group};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -272,7 +272,7 @@ fn it_waits_for_the_lane_if_told_to() {
 #[track_caller]
 fn in_the_line(lab: &Lab, command: &Command) -> Child {
     let waiting = start(hearing(command));
-    poll("it is in the line", DEADLINE, || (lab.waiters() != [0_u64; 0]).then_some(()));
+    poll("it is in the line", DEADLINE, || (!lab.waiters().is_empty()).then_some(()));
     waiting
 }
 
@@ -289,7 +289,7 @@ fn who_is_told_to_end_while_it_waits_leaves_the_line_and_runs_nothing() {
         let told = wait(waiting, began);
         assert_eq!((told.code, told.out.as_str()), (Some(code), ""), "{told}");
         assert!(told.err.contains("the wait was cancelled"), "{told}");
-        assert_eq!(lab.waiters(), [0_u64; 0], "{signal:?}");
+        assert_eq!(lab.waiters(), Vec::<Value>::new(), "{signal:?}");
     }
     assert!(!ran.exists(), "the command has run");
     lab.assert_sound();
@@ -319,13 +319,7 @@ fn who_has_waited_hears_and_ignores_signals_as_if_it_had_not() {
     // `nohup`, and a script's background: nobody means those who were told to ignore it.
     let lease = held();
     let waits = run(&lab, &flags, "trap - HUP INT; kill -HUP $$; kill -INT $$; echo lives");
-    let mut ignoring = Command::new("sh");
-    ignoring
-        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
-        .arg(waits.get_program())
-        .args(waits.get_args());
-    ignoring.envs(waits.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(lab.path());
-    let waiting = in_the_line(&lab, &ignoring);
+    let waiting = in_the_line(&lab, &ignoring(&waits));
     kit::signal(waiting.id(), Signal::HUP);
     kit::signal(waiting.id(), Signal::INT);
     free(&lease);

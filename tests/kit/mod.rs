@@ -110,10 +110,9 @@ impl Lab {
         lease_numbers(&self.json(&["live"]).expect(0, "ok"))
     }
 
-    /// The tickets of those who wait.
-    pub(crate) fn waiters(&self) -> Vec<u64> {
-        let listed = self.json(&["waiters"]).expect(0, "ok");
-        listed["waiters"].as_array().unwrap().iter().map(|one| one["ticket"].as_u64().unwrap()).collect()
+    /// Those who wait.
+    pub(crate) fn waiters(&self) -> Vec<Value> {
+        self.json(&["waiters"]).expect(0, "ok")["waiters"].as_array().unwrap().clone()
     }
 
     /// The journal is sound and every recorded verdict comes out the same again.
@@ -240,6 +239,18 @@ pub(crate) fn hearing(command: &Command) -> Command {
         hearing.current_dir(dir);
     }
     hearing
+}
+
+/// The same command, told to ignore an interrupt and a hangup, as `nohup` and a script's background do.
+pub(crate) fn ignoring(command: &Command) -> Command {
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]).arg(command.get_program());
+    ignoring.args(command.get_args()).stdin(Stdio::null());
+    ignoring.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        ignoring.current_dir(dir);
+    }
+    ignoring
 }
 
 /// Starts a command whose answer is asked for later.

@@ -58,10 +58,7 @@ impl Context {
         let owner = match &global.owner {
             Some(owner) => Some(owner.clone()),
             // Nothing is not nobody: a script whose variable is unset shall not go on under another name.
-            None if std::env::var_os("LEASE_LANE_OWNER").is_some_and(|name| name.is_empty()) => {
-                Some(String::new())
-            }
-            None => variable("LEASE_LANE_OWNER")?,
+            None => as_it_is_set("LEASE_LANE_OWNER")?,
         };
         let mut patience = Patience::default();
         for (name, time) in
@@ -254,8 +251,12 @@ fn switch(name: &str) -> Result<bool, Failure> {
 }
 
 fn variable(name: &str) -> Result<Option<String>, Failure> {
+    Ok(as_it_is_set(name)?.filter(|value| !value.is_empty()))
+}
+
+/// A variable, also one that is set to nothing.
+fn as_it_is_set(name: &str) -> Result<Option<String>, Failure> {
     match std::env::var(name) {
-        Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err(Failure::flag(name, "it is not UTF-8")),

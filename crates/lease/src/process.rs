@@ -156,7 +156,7 @@ pub fn of(pid: u32) -> Result<ProcessIdentity, ProcessError> {
 /// Identifies the parent of this process, for `--bind parent`: the shell or program that ran us. A subshell counts as
 /// the shell that it is a part of; to bind to one, name its number.
 ///
-/// Six system calls beyond [`Here`], twelve for a shell, plus three once for the check of `/proc`. A parent that is already dead has
+/// Nine system calls beyond [`Here`], twelve for a shell, ten more for each subshell, plus three once for the check of `/proc`. A parent that is already dead has
 /// been replaced by its reaper (often pid 1): that one is then the answer, as nothing tells them apart.
 ///
 /// # Errors
@@ -166,11 +166,7 @@ pub fn of(pid: u32) -> Result<ProcessIdentity, ProcessError> {
 pub fn parent() -> Result<ProcessIdentity, ProcessError> {
     let before = rustix::process::getppid().ok_or(ProcessError::NoParent)?;
     let pid = before.as_raw_nonzero().get().cast_unsigned();
-    let found =
-        running(pid).and_then(|found| match Stat::read(pid).map(|stat| shell_of(stat, &ProcFs).pid) {
-            Ok(shell) if shell != pid => running(shell),
-            _ => Ok(found),
-        });
+    let found = running(Stat::read(pid).map_or(pid, |stat| shell_of(stat, &ProcFs).pid));
     if rustix::process::getppid() == Some(before) { found } else { Err(ProcessError::NoParent) }
 }
 

@@ -1,7 +1,9 @@
 //! `check`.
 
+use std::fmt;
+
 use arbiter::lease::Halted;
-use arbiter::name::LaneName;
+use arbiter::name::{LaneName, OwnerName};
 use arbiter::seq::{Fence, LeaseId};
 use arbiter::text::{shell_word, shown};
 use lease::regions::{self, Target};
@@ -55,24 +57,34 @@ pub(super) fn run(context: &Context, args: &args::Check) -> Result<Reply, Failur
             }
         },
     };
-    let missed = match (lease, fence) {
-        (None, None) => format!("in no live lease of `{owner}`"),
-        (None, Some(fence)) => format!("in no live lease of `{owner}` with fence {fence}"),
-        (Some(lease), None) => format!("not in lease {lease} of `{owner}`"),
-        (Some(lease), Some(fence)) => format!("not in lease {lease} of `{owner}` with fence {fence}"),
-    };
-    Ok(reply(context.form, &checks, &missed))
+    Ok(reply(context.form, &checks, &Missed { owner: &owner, lease, fence }))
 }
 
-/// `missed` says of what is not covered where it is not.
-fn reply(form: Form, checks: &[PathCheck], missed: &str) -> Reply {
+/// Where it is not, what is not covered.
+struct Missed<'a> {
+    owner: &'a OwnerName,
+    lease: Option<LeaseId>,
+    fence: Option<Fence>,
+}
+
+impl fmt::Display for Missed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lease {
+            Some(lease) => write!(f, "not in lease {lease} of `{}`", self.owner)?,
+            None => write!(f, "in no live lease of `{}`", self.owner)?,
+        }
+        self.fence.map_or(Ok(()), |fence| write!(f, " with fence {fence}"))
+    }
+}
+
+fn reply(form: Form, checks: &[PathCheck], missed: &Missed<'_>) -> Reply {
     let all = checks.iter().all(|check| check.by.is_some());
     let json =
         Json { outcome: if all { "ok" } else { "not_held" }, paths: checks.iter().map(path_json).collect() };
     Reply::in_form(form, if all { Exit::Yes } else { Exit::No }, &json, || text_of(checks, missed))
 }
 
-fn text_of(checks: &[PathCheck], missed: &str) -> String {
+fn text_of(checks: &[PathCheck], missed: &Missed<'_>) -> String {
     let mut text = String::new();
     for check in checks {
         let path = shown(check.target.as_str(), 500).to_string();
