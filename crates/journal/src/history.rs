@@ -182,7 +182,12 @@ pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<Strin
             && segment.repaired_after.is_none()
             && before.seal.as_deref() != Some(&root_line[..])
         {
-            gaps.push(gap(before, root));
+            // Pruning removes the oldest segment first. What was read and is gone was pruned, with all that lay between.
+            if disk.len(&segment::name(before.root))?.is_some() {
+                gaps.push(gap(before, root));
+            } else {
+                survey.first = None;
+            }
         }
         survey.first = survey.first.or(Some(root));
         survey.last = segment.chain.head().map(|head| head.seq);
@@ -191,8 +196,7 @@ pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<Strin
         survey.torn += segment.chain.torn();
         before = Some(segment);
     }
-    if let Some(marked) = highest_marked(disk)?
-        && disk.len(&segment::name(marked))?.is_none()
+    if let Some(marked) = missing_by_its_mark(disk)?
         && survey.last.is_none_or(|last| marked >= last)
     {
         survey.damage.push(segment::missing(marked));
@@ -200,6 +204,24 @@ pub(crate) fn survey_and_repairs<D: Disk>(disk: &D) -> Result<(Survey, Vec<Strin
     // A gap that an operator has accepted is on record.
     survey.damage.extend(gaps.into_iter().filter(|damage| !repaired.contains(&damage.file)));
     Ok((survey, repaired))
+}
+
+/// The highest segment that has a mark, if it is not there.
+///
+/// It may have been sealed and pruned between the two looks. Then its successor has a mark by now, so a second look finds
+/// that one.
+fn missing_by_its_mark<D: Disk>(disk: &D) -> Result<Option<Seq>, JournalError> {
+    let mut suspect = None;
+    loop {
+        let Some(marked) = highest_marked(disk)? else { return Ok(None) };
+        if disk.len(&segment::name(marked))?.is_some() {
+            return Ok(None);
+        }
+        if suspect == Some(marked) {
+            return Ok(Some(marked));
+        }
+        suspect = Some(marked);
+    }
 }
 
 /// What is wrong where the segment of `next` does not continue the one before it. The later one is what the

@@ -378,11 +378,13 @@ impl<D: Disk> FileStore<D> {
                 (Some(root), marked) => marked.filter(|&marked| marked > root),
             };
             let root = missing.or(highest).expect("one of them is there");
-            // It may have been sealed and pruned since it was listed, so look again before crying.
-            if missing.is_some() || vanished == Some(root) {
+            // It may have been sealed and pruned since it was listed, so look again before reporting damage.
+            if vanished == Some(root) {
                 return Err(damaged_missing(root));
             }
-            if let Some(present) = self.follow_from(root, interest)? {
+            if missing.is_none()
+                && let Some(present) = self.follow_from(root, interest)?
+            {
                 return Ok(Some(present));
             }
             vanished = Some(root);

@@ -618,3 +618,51 @@ fn a_writer_and_a_reader_get_on_while_somebody_prunes() {
         check(&disk, &["l1".into(), "b22".into()], &format!("seed {seed}"));
     }
 }
+
+/// A survey lists the segments and then reads one after the other. What a pruner removes meanwhile is not missing, at
+/// whichever call of the survey it begins and at whichever call of its own it is interrupted.
+#[test]
+fn a_survey_raises_no_alarm_while_somebody_prunes() {
+    let fresh = long_store();
+    FileStore::new(fresh.process(), Access::Append).seal(writing(50)).expect("sound");
+    for (start, seals) in [(long_store(), 0), (long_store(), 2), (fresh, 1)] {
+        for calls in 0.. {
+            let mut interrupted = false;
+            for n in 0.. {
+                let disk = start.copy();
+                let mine = scripted(&disk);
+                let other = disk.clone();
+                let died = Arc::new(Mutex::new(false));
+                let told = Arc::clone(&died);
+                mine.gate().before(n, move || {
+                    for n in 0..seals {
+                        FileStore::new(other.process(), Access::Append).seal(writing(60 + n)).expect("sound");
+                    }
+                    let pruner = scripted(&other);
+                    pruner.gate().fault_at(calls, Fault::Die);
+                    *told.lock().expect("free") = prune(&pruner, history::Keep::None, time(90)).is_err();
+                });
+                let at = format!("{calls} calls of a pruner, behind {seals} seals, before call {n}");
+                let found = survey(&mine).unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert_eq!(found.damage, [], "{at}");
+                interrupted |= *died.lock().expect("free");
+                if mine.gate().calls() <= n {
+                    break;
+                }
+            }
+            if !interrupted {
+                break;
+            }
+        }
+    }
+}
+
+/// A segment that is lost from the middle is damage all the same.
+#[test]
+fn a_segment_that_is_lost_from_the_middle_is_missing() {
+    let disk = long_store();
+    let roots = history::roots(&disk.process()).expect("the disk works");
+    disk.take(&journal::segment::name(roots[1]));
+    let found = survey(&disk.process()).expect("the disk works").damage;
+    assert_eq!(found.len(), 1, "{found:?}");
+}
